@@ -1,0 +1,34 @@
+"""Settings of the transformers engine; loading it imports torch, reading the settings does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from ops.engines.base import Engine
+from ops.variants import Strict
+
+
+class TransformersEngineSettings(Strict):
+    """The embedded engine: any CPU or GPU that torch sees.
+
+    ``batch_size`` counts sequences in flight. ``threads`` None takes all cores torch sees.
+    """
+
+    name: Literal["transformers"] = "transformers"
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: int = Field(2048, ge=1, le=65536)
+    threads: int | None = Field(None, ge=1)
+
+    def load(self, model_path: Path) -> Engine:
+        """Load the checkpoint in ``model_path``.
+
+        Raises:
+            ModelError: when the folder is not a checkpoint that transformers loads safely.
+        """
+        from ops.engines.transformers_engine import TransformersEngine
+
+        return TransformersEngine(model_path, self)

@@ -1,0 +1,1 @@
+"""Estimators: each with an interval that resamples problems, never single responses."""

@@ -1,0 +1,54 @@
+"""Unbiased pass@k, expected distinct answers in k draws, and answer entropy; one shared kernel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def hit_probability(n: int, k: int) -> np.ndarray:
+    """P(at least one of c marked items is among k drawn from n without replacement), for c = 0..n.
+
+    1 - C(n-c, k) / C(n, k), the kernel of pass@k and of expected distinct answers (2509.06941).
+
+    Returns:
+        float64 [n + 1]; NaN everywhere where k > n (undefined, never 1.0 or 0).
+    """
+    if k > n:
+        return np.full(n + 1, np.nan)
+    marked = np.arange(n + 1)[:, None]
+    drawn = np.arange(k)[None, :]
+    miss = np.clip((n - marked - drawn) / (n - drawn), 0.0, None).prod(1)
+    return 1.0 - miss
+
+
+def pass_at_k(n_correct: int, n: int, k: int) -> float:
+    """Unbiased pass@k of one problem with ``n_correct`` of ``n`` responses correct; NaN where k > n."""
+    return float(hit_probability(n, k)[n_correct])
+
+
+def distinct_in_k(answers: Sequence[str | None], k: int) -> float:
+    """Expected number of distinct answers in k of the n responses: sum over answers of the hit probability.
+
+    An unparseable response (None) is drawn like any other but is no answer.
+    """
+    kernel = hit_probability(len(answers), k)
+    counts = Counter(answer for answer in answers if answer is not None)
+    return float(sum(kernel[count] for count in counts.values())) if k <= len(answers) else float("nan")
+
+
+def entropy_nats(answers: Sequence[str | None]) -> float:
+    """Entropy of the empirical distribution of parseable answers, in nats; NaN where there is none."""
+    counts = np.array(list(Counter(answer for answer in answers if answer is not None).values()), dtype=float)
+    if len(counts) == 0:
+        return float("nan")
+    share = counts / counts.sum()
+    return float(-(share * np.log(share)).sum()) + 0.0
+
+
+def powers_of_two(n: int) -> list[int]:
+    """1, 2, 4 ... up to n, and n itself."""
+    ks = [1 << i for i in range(n.bit_length()) if 1 << i <= n]
+    return ks if ks[-1] == n else [*ks, n]

@@ -1,0 +1,135 @@
+"""The GPU-bound Dagster ops: sampling, verification, training. The one module of ``ops`` that knows Dagster.
+
+Each claims a slot of the pool ``gpu``, carries resource tags for schedulers that place steps, is retried when it
+fails by accident (never when the user has to act), and hands a small dict of numbers to the CPU op behind it.
+An iteration that the experiment does not have yields nothing, and Dagster skips what hangs on it.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from ops.errors import MindgapError
+from ops.lab import Lab
+from ops.types import StageResult
+
+GPU_POOL = "gpu"
+GPU_TAGS = {"mindgap/resource": "gpu"}
+CPU_TAGS = {"mindgap/resource": "cpu"}
+RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+"""For accidents such as a GPU that another program filled; chunks already committed are not computed again."""
+
+
+@contextmanager
+def opened_lab(context: Any) -> Iterator[Lab]:
+    """The run's lab for the step's partition, with progress going to the step's log.
+
+    Errors that the user has to act on become one ``Failure`` without a retry; after any error loaded
+    engines are freed, so that a retry starts with empty memory.
+    """
+    bench = context.resources.bench
+    try:
+        yield bench.lab(context.partition_key, context.run_id, context.log)
+    except MindgapError as error:
+        bench.free_engines()
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except Exception:
+        bench.free_engines()
+        raise
+
+
+def is_surplus(context: Any, lab: Lab, iteration: int, *, trains: bool = False) -> bool:
+    """Whether the experiment ends before this step; says so in the step's log."""
+    last = lab.experiment.iterations - 1 if trains else lab.experiment.iterations
+    if iteration <= last:
+        return False
+    doing = "trains in" if trains else "measures"
+    context.log.info(
+        f"skipped: experiment {lab.experiment.name} {doing} iterations 0..{last}, so iteration {iteration} has no "
+        f"{'training' if trains else 'measurement'} here; the run is complete without it"
+    )
+    return True
+
+
+def materialized(result: StageResult, metadata: dict[str, Any]) -> dg.Output:
+    """The output by which an op says that its asset is there, with the fingerprint as its data version."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # data_version of Output
+        return dg.Output(None, metadata=metadata, data_version=dg.DataVersion(result.fingerprint))
+
+
+def base_model_op(obtain: Callable[[Lab], StageResult], show: Callable[[StageResult], dict[str, Any]]) -> dg.OpDefinition:
+    """The op that pretrains or adopts the base model.
+
+    Args:
+        obtain: the stage, ``ops.stages.base_model.obtain_base_model``.
+        show: turns its result into Dagster metadata.
+    """
+
+    @dg.op(
+        name="obtain_base_model",
+        description="Pretrain the model from its seed, or check and fingerprint a checkpoint.",
+        out=dg.Out(dg.Nothing),
+        pool=GPU_POOL,
+        tags=GPU_TAGS,
+        retry_policy=RETRY,
+        required_resource_keys={"bench"},
+    )
+    def obtain_base_model(context: dg.OpExecutionContext) -> Iterator[dg.Output]:
+        with opened_lab(context) as lab:
+            result = obtain(lab)
+            context.resources.bench.committed(result)
+        yield materialized(result, show(result))
+
+    return obtain_base_model
+
+
+def iteration_op(
+    name: str,
+    iteration: int,
+    description: str,
+    ins: tuple[str, ...],
+    work: Callable[[Lab, int], Mapping[str, Any]],
+    *,
+    trains: bool = False,
+) -> dg.OpDefinition:
+    """A GPU op of one iteration: it runs ``work`` and hands its plain numbers on.
+
+    Args:
+        name: e.g. ``sample_responses``; the iteration is appended.
+        ins: names of the inputs that it only waits for.
+        work: a stage function of (lab, iteration).
+        trains: whether the step belongs to training, which the last iteration does not have.
+    """
+
+    @dg.op(
+        name=f"{name}_{iteration}",
+        description=description,
+        ins={each: dg.In(dg.Nothing) for each in ins},
+        out=dg.Out(dict, is_required=False, io_manager_key="numbers"),
+        pool=GPU_POOL,
+        tags=GPU_TAGS,
+        retry_policy=RETRY,
+        required_resource_keys={"bench"},
+    )
+    def gpu_step(context: dg.OpExecutionContext) -> Iterator[dg.Output]:
+        with opened_lab(context) as lab:
+            if is_surplus(context, lab, iteration, trains=trains):
+                return
+            numbers = plain_numbers(work(lab, iteration))
+        yield dg.Output(numbers)
+
+    return gpu_step
+
+
+def plain_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers and texts only; what is not finite becomes text, so that JSON can hold it."""
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in numbers.items()
+        if isinstance(value, bool | int | float | str)
+    }

@@ -1,0 +1,176 @@
+"""Generations: n responses per problem from the iteration's model, drawn once per identity, then graded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ops.engines.base import SampleRequest, SamplingSettings
+from ops.identity import response_id, seed_of
+from ops.lab import Lab
+from ops.plan import asset_name
+from ops.stages.problems import problems_of
+from ops.storage.schemas import polars_schema
+from ops.types import Problem, StageResult
+
+CHUNK_ROWS = 4096
+"""Samples per committed chunk: what a killed run repeats at most."""
+
+SAMPLE_SCHEMA = {
+    "response_id": pl.String(),
+    "prompt": pl.String(),
+    "sample_index": pl.Int32(),
+    "response": pl.String(),
+    "n_tokens": pl.Int32(),
+    "logprob": pl.Float64(),
+    "finish_reason": pl.String(),
+    "seed": pl.Int64(),
+    "engine": pl.String(),
+    "engine_version": pl.String(),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One response that an iteration asks for."""
+
+    problem: Problem
+    prompt: str
+    sample_index: int
+    identity: str
+
+
+def wanted_samples(lab: Lab, iteration: int) -> list[Wanted]:
+    """Every response of the iteration, by problem and sample index, with its identity."""
+    prompts, pool = lab.prompt_format(), lab.plan.sample_pools[iteration]
+    sampling = lab.experiment.sampling
+    wanted = []
+    for problem in problems_of(lab, iteration):
+        prompt = prompts.solve(problem)
+        n = sampling.n_train if problem.split == "train" else sampling.n_eval
+        wanted += [Wanted(problem, prompt, j, response_id(pool, prompt, j)) for j in range(n)]
+    return wanted
+
+
+def sample_responses(lab: Lab, iteration: int) -> dict[str, Any]:
+    """Draw the responses that no run has drawn yet, committing them chunk by chunk (GPU).
+
+    Returns:
+        how many were drawn and reused, and the tokens per second of the drawing.
+    """
+    asset = asset_name("generations", iteration)
+    if lab.store.has("generations", lab.plan.fingerprints[asset]):
+        return {"drawn": 0, "reused": True}
+    wanted = wanted_samples(lab, iteration)
+    pool = lab.store.pool("samples", lab.plan.sample_pools[iteration], SAMPLE_SCHEMA)
+    have = pool.keys()
+    missing = [item for item in wanted if item.identity not in have]
+    start, tokens = time.monotonic(), 0
+    if missing:
+        tokens = _draw(lab, iteration, missing, pool)
+    seconds = time.monotonic() - start
+    return {
+        "drawn": len(missing),
+        "reused": False,
+        "reused_samples": len(wanted) - len(missing),
+        "new_tokens": tokens,
+        "tokens_per_second": tokens / seconds if missing else None,
+        "seconds": seconds,
+    }
+
+
+def _draw(lab: Lab, iteration: int, missing: Sequence[Wanted], pool: Any) -> int:
+    sampling, prompts = lab.experiment.sampling, lab.prompt_format()
+    settings = SamplingSettings(sampling.temperature, sampling.top_p, sampling.max_tokens, prompts.solve_stop)
+    by_prompt: dict[str, list[Wanted]] = {}
+    for item in missing:
+        by_prompt.setdefault(item.prompt, []).append(item)
+    groups = list(by_prompt.values())
+    requests = [SampleRequest(group[0].prompt, tuple(seed_of(item.identity) for item in group)) for group in groups]
+    engine = lab.engine(iteration)
+    waiting: list[dict[str, Any]] = []
+    done = tokens = 0
+    start = time.monotonic()
+    for finished in engine.sample(requests, settings):
+        for index, place, completion in finished:
+            item = groups[index][place]
+            tokens += completion.n_tokens
+            waiting.append(
+                {
+                    "response_id": item.identity,
+                    "prompt": item.prompt,
+                    "sample_index": item.sample_index,
+                    "response": completion.text,
+                    "n_tokens": completion.n_tokens,
+                    "logprob": completion.logprob,
+                    "finish_reason": completion.finish_reason,
+                    "seed": seed_of(item.identity),
+                    "engine": engine.name,
+                    "engine_version": engine.version,
+                }
+            )
+        done += len(finished)
+        if len(waiting) >= CHUNK_ROWS:
+            pool.append(pl.DataFrame(waiting, schema=SAMPLE_SCHEMA))
+            waiting = []
+        rate = tokens / (time.monotonic() - start)
+        lab.progress(f"iteration {iteration}: sampling", done, len(missing), {"tokens/s": rate})
+    if waiting:
+        pool.append(pl.DataFrame(waiting, schema=SAMPLE_SCHEMA))
+    return tokens
+
+
+def grade_responses(lab: Lab, iteration: int) -> StageResult:
+    """Grade the iteration's responses and commit the table ``generations`` (CPU)."""
+
+    def compute() -> pl.DataFrame:
+        wanted = wanted_samples(lab, iteration)
+        pool = lab.store.pool("samples", lab.plan.sample_pools[iteration], SAMPLE_SCHEMA)
+        order = pl.DataFrame(
+            {"response_id": [item.identity for item in wanted], "sample_index": [item.sample_index for item in wanted]}
+        )
+        samples = order.select("response_id").join(
+            pool.read(order["response_id"]), on="response_id", how="left", maintain_order="left"
+        )
+        return _graded(lab, iteration, wanted, samples)
+
+    def metadata(frame: pl.DataFrame) -> dict[str, Any]:
+        evaluation = frame.filter(pl.col("split") == "eval")
+        return {
+            "responses": frame.height,
+            "accuracy": _share(evaluation, "verdict", "correct"),
+            "strict_accuracy": _share(evaluation, "strict_verdict", "correct"),
+            "unparseable_fraction": _share(frame, "verdict", "unparseable"),
+            "cut_at_max_tokens_fraction": _share(frame, "finish_reason", "length"),
+            "mean_tokens": float(frame["n_tokens"].mean() or 0.0),
+        }
+
+    return lab.materialise("generations", "generations", iteration, compute, metadata)
+
+
+def _share(frame: pl.DataFrame, column: str, value: str) -> float:
+    return float((frame[column] == value).mean()) if frame.height else float("nan")
+
+
+def _graded(lab: Lab, iteration: int, wanted: Sequence[Wanted], samples: pl.DataFrame) -> pl.DataFrame:
+    task = lab.experiment.task
+    known: dict[tuple[str, str, bool], Any] = {}
+    grades = []
+    for item, text, reason in zip(wanted, samples["response"], samples["finish_reason"], strict=True):
+        key = (item.problem.problem_id, text, reason == "stop")
+        if key not in known:
+            known[key] = task.grade(item.problem, text, reason == "stop")
+        grades.append(known[key])
+    return samples.with_columns(
+        split=pl.Series([item.problem.split for item in wanted]),
+        problem_id=pl.Series([item.problem.problem_id for item in wanted]),
+        answer=pl.Series([grade.answer for grade in grades], dtype=pl.String),
+        verdict=pl.Series([grade.verdict for grade in grades]),
+        strict_verdict=pl.Series([grade.strict_verdict for grade in grades]),
+        reason=pl.Series([grade.reason for grade in grades]),
+        model_fingerprint=pl.lit(lab.plan.models[iteration]),
+    ).select(list(polars_schema("generations")))

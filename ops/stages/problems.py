@@ -1,0 +1,121 @@
+"""The problems of an experiment: held-out ones for evaluation, fresh training ones for each iteration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import polars as pl
+
+from ops.config import Experiment
+from ops.errors import DatasetError
+from ops.lab import Lab
+from ops.storage.schemas import polars_schema
+from ops.types import Problem, StageResult
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+        DatasetError: when it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(path, f"cannot be read: {error.strerror}") from None
+
+
+def make_problems(lab: Lab) -> StageResult:
+    """Generate or read all problems of the experiment and commit them.
+
+    Raises:
+        DatasetError: names the row that cannot be used, or the split that is too small.
+    """
+
+    def metadata(frame: pl.DataFrame) -> dict:
+        counts = dict(frame.group_by("split").len().iter_rows())
+        return {"train_problems": counts.get("train", 0), "eval_problems": counts.get("eval", 0)}
+
+    return lab.materialise("problems", "problems", None, lambda: _frame(all_problems(lab)), metadata)
+
+
+def all_problems(lab: Lab) -> list[Problem]:
+    """Evaluation problems, then the training problems of iterations 0..iterations, each iteration its own."""
+    config, task = lab.experiment.problems, lab.experiment.task
+    per = config.train_per_iteration
+    if config.train_file is None:
+        evaluation = task.generate("eval", config.eval, config.seed)
+        training = task.generate("train", per * (lab.experiment.iterations + 1), config.seed)
+    else:
+        evaluation, training = check_problem_files(lab.experiment)
+    return [*evaluation, *(_of_iteration(problem, i // per) for i, problem in enumerate(training))]
+
+
+def check_problem_files(experiment: Experiment) -> tuple[list[Problem], list[Problem]]:
+    """Read the user's files: (evaluation problems, training problems), none where the task generates its own.
+
+    Raises:
+        DatasetError: names the row that cannot be used, a file that is too short, or a problem that stands in both.
+    """
+    config, task = experiment.problems, experiment.task
+    if config.train_file is None or config.eval_file is None:
+        return [], []
+    from ops.tasks.rows import read_problem_file
+
+    count = config.train_per_iteration * (experiment.iterations + 1)
+    evaluation = _first(read_problem_file(task, config.eval_file, "eval"), config.eval, config.eval_file, "eval")
+    training = read_problem_file(task, config.train_file, "train")
+    training = _first(training, count, config.train_file, "train_per_iteration")
+    shared = {p.problem_id for p in evaluation} & {p.problem_id for p in training}
+    if shared:
+        raise DatasetError(
+            config.train_file,
+            f"{len(shared)} problems stand in the evaluation file too, e.g. {min(shared)}",
+            field="problem_id",
+            remedy="take them out of one of the two files",
+        )
+    return evaluation, training
+
+
+def problems_of(lab: Lab, iteration: int) -> list[Problem]:
+    """The problems that iteration ``iteration`` samples: its training problems and all evaluation problems."""
+    frame = lab.store.read("problems", lab.plan.fingerprints["problems"])
+    frame = frame.filter((pl.col("split") == "eval") | (pl.col("train_iteration") == iteration))
+    return [
+        Problem(
+            row["problem_id"], row["task"], row["split"], json.loads(row["data"]), row["answer"], row["train_iteration"]
+        )
+        for row in frame.iter_rows(named=True)
+    ]
+
+
+def _first(problems: Sequence[Problem], count: int, path: str, field: str) -> list[Problem]:
+    if len(problems) < count:
+        raise DatasetError(
+            path,
+            f"{len(problems)} problems, {count} needed",
+            field=f"problems.{field}",
+            remedy="add rows, or lower problems.eval, problems.train_per_iteration or iterations",
+        )
+    return list(problems[:count])
+
+
+def _of_iteration(problem: Problem, iteration: int) -> Problem:
+    return Problem(problem.problem_id, problem.task, problem.split, problem.data, problem.answer, iteration)
+
+
+def _frame(problems: Sequence[Problem]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "split": [p.split for p in problems],
+            "problem_id": [p.problem_id for p in problems],
+            "task": [p.task for p in problems],
+            "data": [json.dumps(dict(p.data), sort_keys=True) for p in problems],
+            "answer": [p.answer for p in problems],
+            "train_iteration": [p.iteration for p in problems],
+        },
+        schema=polars_schema("problems"),
+    )

@@ -1,0 +1,7 @@
+"""Training methods by name: one file each, one line here."""
+
+from ops.training.sft_settings import FilteredSft
+
+METHODS = {
+    "sft": FilteredSft,
+}

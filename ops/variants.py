@@ -1,0 +1,25 @@
+"""How variants are declared: one frozen pydantic model per file, one line in a plain dict.
+
+A variant's fields are its parameters in the experiment file; its ``name`` selects it. ``union``
+turns such a dict into the type that pydantic validates by that name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """Base of everything read from a file: unknown keys, wrong types and NaN are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def union(table: dict[str, type[Strict]]) -> Any:
+    """The discriminated union (by ``name``) of a table of variants."""
+    classes = tuple(table.values())
+    if len(classes) == 1:
+        return classes[0]
+    return Annotated[Union[classes], Field(discriminator="name")]  # noqa: UP007

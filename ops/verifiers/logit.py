@@ -1,0 +1,42 @@
+"""Logit verification ("MC" in 2412.02674): p(yes) - p(no) of the next token after the question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ops.engines.base import Engine
+from ops.prompts.base import PromptFormat
+from ops.types import CORRECT, INCORRECT, Verification
+from ops.verifiers.base import VerificationItem, Verifier
+
+BLOCK = 4096
+
+
+class Logit(Verifier):
+    """Score p(yes) - p(no) in [-1, 1]; the verdict is 'correct' where it is positive.
+
+    The score is a function of problem and response, so equal responses are scored once.
+    """
+
+    name: Literal["logit"] = "logit"
+    version: ClassVar[str] = "1"
+    default_threshold: ClassVar[float] = 0.0
+
+    def verify(
+        self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
+    ) -> Iterator[list[tuple[int, Verification]]]:
+        by_prompt: dict[str, list[int]] = {}
+        for index, item in enumerate(items):
+            by_prompt.setdefault(prompts.logit(item.problem, item.response), []).append(index)
+        texts = list(by_prompt)
+        for start in range(0, len(texts), BLOCK):
+            part = texts[start : start + BLOCK]
+            score_N = np.exp(engine.choice_logprobs(part, prompts.choices)) @ np.array([1.0, -1.0])
+            yield [
+                (index, Verification(score=float(score), verdict=CORRECT if score > 0 else INCORRECT))
+                for text, score in zip(part, score_N, strict=True)
+                for index in by_prompt[text]
+            ]

@@ -1,0 +1,52 @@
+"""pass@k, distinct answers and entropy by hand and against brute force."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.estimation.diversity import distinct_in_k, entropy_nats, hit_probability, pass_at_k, powers_of_two
+
+
+def test_pass_at_k_by_hand():
+    # n = 4, c = 1: pass@2 = 1 - C(3,2)/C(4,2) = 1 - 3/6.
+    assert pass_at_k(1, 4, 2) == pytest.approx(0.5)
+    assert pass_at_k(0, 4, 4) == 0.0
+    assert pass_at_k(1, 4, 4) == 1.0
+    assert pass_at_k(2, 5, 1) == pytest.approx(0.4)
+
+
+def test_k_above_n_is_undefined():
+    assert math.isnan(pass_at_k(3, 3, 4))
+    assert math.isnan(distinct_in_k(["a"], 2))
+
+
+def test_kernel_equals_the_binomial_formula():
+    for n, k in ((10, 3), (64, 64), (64, 1), (7, 5)):
+        expected = [1 - math.comb(n - c, k) / math.comb(n, k) for c in range(n + 1)]
+        assert hit_probability(n, k) == pytest.approx(expected)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=7), st.integers(1, 7))
+def test_distinct_answers_equal_brute_force(answers, k):
+    if k > len(answers):
+        assert math.isnan(distinct_in_k(answers, k))
+        return
+    subsets = list(itertools.combinations(answers, k))
+    expected = np.mean([len({answer for answer in subset if answer is not None}) for subset in subsets])
+    assert distinct_in_k(answers, k) == pytest.approx(expected)
+
+
+def test_entropy_by_hand():
+    assert entropy_nats(["a", "a", "b", "b"]) == pytest.approx(math.log(2))
+    assert entropy_nats(["a", "a", None]) == 0.0
+    assert math.isnan(entropy_nats([None]))
+
+
+def test_powers_of_two():
+    assert powers_of_two(64) == [1, 2, 4, 8, 16, 32, 64]
+    assert powers_of_two(6) == [1, 2, 4, 6]
+    assert powers_of_two(1) == [1]
