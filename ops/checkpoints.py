@@ -12,7 +12,16 @@ from ops.errors import ModelError
 from ops.identity import fingerprint
 
 WEIGHT_PATTERNS = ("*.safetensors",)
-HASHED_PATTERNS = ("config.json", "generation_config.json", "tokenizer*", "*.model", "vocab*", "merges*", "chat_template*", *WEIGHT_PATTERNS)
+HASHED_PATTERNS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "*.model",
+    "vocab*",
+    "merges*",
+    "chat_template*",
+    *WEIGHT_PATTERNS,
+)
 
 
 def locate_checkpoint(model: FolderModel | HubModel) -> Path:

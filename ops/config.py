@@ -219,7 +219,9 @@ def load_experiment(path: str | Path) -> Experiment:
     except MindgapError as error:
         raise ExperimentError(where, error.problem, field=error.field, remedy=error.remedy or REMEDY) from None
     if experiment.name != path.stem:
-        raise ExperimentError(where, f"expected the file's own name {path.stem!r}, got {experiment.name!r}", field="name")
+        raise ExperimentError(
+            where, f"expected the file's own name {path.stem!r}, got {experiment.name!r}", field="name"
+        )
     return _with_paths(experiment, path.resolve().parent, where)
 
 

@@ -62,7 +62,9 @@ def materialized(result: StageResult, metadata: dict[str, Any]) -> dg.Output:
         return dg.Output(None, metadata=metadata, data_version=dg.DataVersion(result.fingerprint))
 
 
-def base_model_op(obtain: Callable[[Lab], StageResult], show: Callable[[StageResult], dict[str, Any]]) -> dg.OpDefinition:
+def base_model_op(
+    obtain: Callable[[Lab], StageResult], show: Callable[[StageResult], dict[str, Any]]
+) -> dg.OpDefinition:
     """The op that pretrains or adopts the base model.
 
     Args:

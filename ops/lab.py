@@ -11,10 +11,10 @@ from typing import Any
 
 from ops.config import BuiltinModel, Experiment, load_experiment
 from ops.engines.base import Engine
-from ops.plan import Plan, asset_name, make_plan
+from ops.plan import CODE_VERSIONS, Plan, asset_name, make_plan
+from ops.progress import Progress, silent
 from ops.prompts.base import PromptFormat
 from ops.prompts.compact import CompactFormat
-from ops.progress import Progress, silent
 from ops.storage.store import Provenance, Store
 from ops.types import StageResult
 
@@ -48,7 +48,9 @@ class Lab:
     _format: PromptFormat | None = None
 
     @classmethod
-    def open(cls, experiment: str | Experiment, *, home: Path | None = None, run_id: str = "", progress: Progress = silent) -> Lab:
+    def open(
+        cls, experiment: str | Experiment, *, home: Path | None = None, run_id: str = "", progress: Progress = silent
+    ) -> Lab:
         """Load, plan and register an experiment, given by name or as a value.
 
         Raises:
@@ -79,32 +81,49 @@ class Lab:
         name = asset_name(asset, iteration)
         fingerprint = self.plan.fingerprints[name]
         reused = self.store.has(table, fingerprint)
-        if reused:
-            frame = self.store.read(table, fingerprint)
-        else:
-            frame = compute()
+        frame = self.store.read(table, fingerprint) if reused else compute()
         seconds = time.monotonic() - start
         shown = dict(metadata(frame))
         provenance = Provenance(
-            run_id=self.run_id, code_version=_code_version(asset), seconds=seconds, reused=reused, metadata=shown
+            run_id=self.run_id,
+            code_version=CODE_VERSIONS[asset],
+            seconds=seconds,
+            reused=reused,
+            metadata=shown,
+            seed=self._seed(asset),
         )
-        where = dict(experiment=self.experiment.name, asset=asset, iteration=iteration, fingerprint=fingerprint)
+        where: dict[str, Any] = dict(experiment=self.experiment.name, asset=asset, iteration=iteration, fingerprint=fingerprint)
         if reused:
             self.store.link(table, provenance=provenance, **where)
         else:
             self.store.commit_table(table, frame, provenance=provenance, **where)
         return StageResult(name, self.experiment.name, fingerprint, reused, frame.height, seconds, shown)
 
+    def _seed(self, asset: str) -> int | None:
+        """The seed of the experiment file that the asset draws from."""
+        experiment = self.experiment
+        return {
+            "problems": experiment.problems.seed,
+            "base_model": getattr(experiment.model, "seed", None),
+            "generations": experiment.sampling.seed,
+            "gap_metrics": experiment.statistics.seed,
+            "diversity_metrics": experiment.statistics.seed,
+            "finetune_data": experiment.training.seed,
+            "model": experiment.training.seed,
+        }.get(asset)
+
     def prompt_format(self) -> PromptFormat:
         """How this experiment's model is spoken to."""
         if self._format is None:
-            if isinstance(self.experiment.model, BuiltinModel):
-                self._format = CompactFormat()
-            else:
-                from ops.prompts.text import TextFormat
-
-                self._format = TextFormat(self.experiment.task, self.model_path(0))
+            self._format = self._new_format()
         return self._format
+
+    def _new_format(self) -> PromptFormat:
+        if isinstance(self.experiment.model, BuiltinModel):
+            return CompactFormat()
+        from ops.prompts.text import TextFormat
+
+        return TextFormat(self.experiment.task, self.model_path(0))
 
     def model_path(self, iteration: int) -> Path:
         """The checkpoint folder of the model that generates at ``iteration``."""
@@ -126,9 +145,3 @@ class Lab:
         """Free every loaded engine."""
         while self.engines:
             self.engines.popitem()[1].close()
-
-
-def _code_version(asset: str) -> str:
-    from ops.plan import CODE_VERSIONS
-
-    return CODE_VERSIONS[asset]

@@ -64,7 +64,9 @@ def test_sample_counts_keep_the_pool():
     assert plans[0].fingerprints["iteration_0/generations"] != plans[1].fingerprints["iteration_0/generations"]
 
 
-@pytest.mark.parametrize("value", [lambda: 0, object(), {1: 2}, {"a": float("nan")}, b"bytes", {"a", "b"}, float("inf")])
+@pytest.mark.parametrize(
+    "value", [lambda: 0, object(), {1: 2}, {"a": float("nan")}, b"bytes", {"a", "b"}, float("inf")]
+)
 def test_what_cannot_be_hashed_stably_is_refused(value):
     with pytest.raises(IdentityError):
         fingerprint("step", "1", {"value": value})

@@ -28,7 +28,7 @@ from ops.builtin.notation import (
     true_result_word,
 )
 from ops.tasks.countdown import solutions
-from ops.tasks.steps import LARGEST, Step, apply, compute
+from ops.tasks.steps import LARGEST, Step, apply
 from ops.training.loss import TokenDocument
 
 VERDICT_WEIGHT = 4.0
@@ -226,7 +226,9 @@ def _fact(rng: random.Random) -> Step:
         step = rng.choice(random_chain(rng, numbers))
         if rng.random() < 0.5:
             return step
-        off = rng.choice((-10, -3, -2, -1, -1, 1, 1, 2, 3, 10)) if rng.random() < 0.7 else rng.randint(-LARGEST, LARGEST)
+        off = (
+            rng.choice((-10, -3, -2, -1, -1, 1, 1, 2, 3, 10)) if rng.random() < 0.7 else rng.randint(-LARGEST, LARGEST)
+        )
         if off and 0 <= step.result + off <= LARGEST:
             return step._replace(result=step.result + off)
 
@@ -247,7 +249,11 @@ def recompute(rng: random.Random, material: Material, count: int = 6) -> Documen
     for _ in range(count):
         step = _fact(rng)
         right = true_result_word(step) == str(step.result)
-        document += [*_plain(attempt_words([step])), (true_result_word(step), 1.0), (OK if right else BAD, VERDICT_WEIGHT)]
+        document += [
+            *_plain(attempt_words([step])),
+            (true_result_word(step), 1.0),
+            (OK if right else BAD, VERDICT_WEIGHT),
+        ]
     return document
 
 

@@ -25,11 +25,27 @@ MIXES: tuple[tuple[float, dict[str, float]], ...] = (
     (0.25, {"quote": 0.40, "recompute": 0.15, "solve": 0.45}),
     (
         0.45,
-        {"quote": 0.08, "recompute": 0.07, "solve": 0.30, "logit": 0.22, "binary": 0.13, "score": 0.08, "tournament": 0.12},
+        {
+            "quote": 0.08,
+            "recompute": 0.07,
+            "solve": 0.30,
+            "logit": 0.22,
+            "binary": 0.13,
+            "score": 0.08,
+            "tournament": 0.12,
+        },
     ),
     (
         0.30,
-        {"quote": 0.04, "recompute": 0.04, "solve": 0.26, "logit": 0.26, "binary": 0.14, "score": 0.10, "tournament": 0.16},
+        {
+            "quote": 0.04,
+            "recompute": 0.04,
+            "solve": 0.26,
+            "logit": 0.26,
+            "binary": 0.14,
+            "score": 0.10,
+            "tournament": 0.16,
+        },
     ),
 )
 """(share of the steps, share of each kind of document); the learning rate falls to 0 over the last phase."""
@@ -42,7 +58,7 @@ MICRO_BATCHES = 4
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What pretraining reports: document tokens seen, FLOPs (6 N D), optimiser steps, last loss (nats per weighted token)."""
+    """What pretraining reports: document tokens, FLOPs (6 N D), optimiser steps, last loss (nats per weighted token)."""
 
     tokens: int
     flops: float
@@ -104,7 +120,8 @@ def pretrain(
     optimizers = make_optimizers(model)
     base_rates = {"muon": MUON_LEARNING_RATE, "adamw": ADAMW_LEARNING_RATE}
     restored = load_checkpoint(work, model, optimizers)
-    first, extra = restored if restored else (0, {"tokens": 0, "loss": 0.0})
+    fresh: dict[str, Any] = {"tokens": 0, "loss": 0.0}
+    first, extra = restored if restored else (0, fresh)
     tokens, loss, begun, tokens_before = extra["tokens"], extra["loss"], time.monotonic(), extra["tokens"]
     model.train()
     material = Material(keys)
@@ -126,7 +143,12 @@ def pretrain(
             tokens += sum(len(document.ids) for document in documents)
             done = step + 1
             rate = (tokens - tokens_before) / (time.monotonic() - begun)
-            progress(f"pretrain {size}, phase {phase_of(step, steps) + 1} of 3", done, steps, {"loss": loss, "tokens/s": rate})
+            progress(
+                f"pretrain {size}, phase {phase_of(step, steps) + 1} of 3",
+                done,
+                steps,
+                {"loss": loss, "tokens/s": rate},
+            )
             if done % CHECKPOINT_STEPS == 0 and done < steps:
                 save_checkpoint(work, done, model, optimizers, {"tokens": tokens, "loss": loss})
     return PretrainResult(tokens, 6.0 * count_parameters(model) * tokens, steps, loss)
@@ -139,7 +161,9 @@ def _stretches(first: int, last_phase: int, steps: int) -> Iterator[tuple[int, i
             yield max(first, start), stop
 
 
-def _prefetched(start: int, stop: int, steps: int, count: int, seed: int, material: Material) -> Iterator[tuple[int, list[TokenDocument]]]:
+def _prefetched(
+    start: int, stop: int, steps: int, count: int, seed: int, material: Material
+) -> Iterator[tuple[int, list[TokenDocument]]]:
     """Batches in order, the next one made while the current one trains."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting = pool.submit(make_batch, start, steps, count, seed, material)
@@ -166,9 +190,13 @@ def own_attempts(model: Any, tokenizer: Any, keys: Sequence[Key], seed: int, wor
     if path.exists():
         responses = json.loads(path.read_text())
     else:
-        prompts = [" ".join([BOS, *problem_words(rng.sample(numbers, len(numbers)), target), ":"]) for numbers, target in chosen]
+        prompts = [
+            " ".join([BOS, *problem_words(rng.sample(numbers, len(numbers)), target), ":"])
+            for numbers, target in chosen
+        ]
         requests = [
-            SampleRequest(prompt, tuple(seed_of(f"{seed}:{prompt}:{j}", "own") for j in range(OWN_SAMPLES))) for prompt in prompts
+            SampleRequest(prompt, tuple(seed_of(f"{seed}:{prompt}:{j}", "own") for j in range(OWN_SAMPLES)))
+            for prompt in prompts
         ]
         engine = TransformersEngine.from_model(model, tokenizer, TransformersEngineSettings())
         responses = [[""] * OWN_SAMPLES for _ in chosen]

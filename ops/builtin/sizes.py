@@ -38,9 +38,13 @@ class Recipe:
         if task.name != self.task:
             raise ValueError(f"task.name: {self.task} (what this built-in recipe is trained on), got {task.name}")
         if task.numbers != self.numbers:
-            raise ValueError(f"task.numbers: {self.numbers} (what this built-in recipe is trained on), got {task.numbers}")
+            raise ValueError(
+                f"task.numbers: {self.numbers} (what this built-in recipe is trained on), got {task.numbers}"
+            )
         if task.max_number > self.max_number:
-            raise ValueError(f"task.max_number: at most {self.max_number} with this built-in recipe, got {task.max_number}")
+            raise ValueError(
+                f"task.max_number: at most {self.max_number} with this built-in recipe, got {task.max_number}"
+            )
 
 
 RECIPES = {

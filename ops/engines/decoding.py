@@ -47,7 +47,9 @@ def _shift(z: torch.Tensor, bits: int) -> torch.Tensor:
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def draw(logits_BV: torch.Tensor, u_B: torch.Tensor, temperature: float, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+def draw(
+    logits_BV: torch.Tensor, u_B: torch.Tensor, temperature: float, top_p: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw one token per row by inverting the cumulative distribution at ``u_B``.
 
     Returns:
@@ -96,6 +98,8 @@ class RoomyLayer(DynamicLayer):
     def __init__(self, layer: DynamicLayer, rows: torch.Tensor, capacity: int, arena: Arena, name: str) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
+        if layer.keys is None or layer.values is None:
+            raise ValueError("the layer to start from is not prefilled")
         self.length = layer.keys.shape[2]
         rooms = []
         for kind, states in (("keys", layer.keys), ("values", layer.values)):
@@ -172,7 +176,7 @@ def decode(
         if type(layer) is DynamicLayer:
             cache.layers[i] = RoomyLayer(layer, rows, longest + settings.max_tokens, arena, str(i))
         else:
-            layer.batch_select_indices(rows)
+            layer.batch_select_indices(rows)  # type: ignore[union-attr]
     mask_BT = None
     if mask_PT is not None:
         mask_BT = torch.ones(len(rows), longest + settings.max_tokens, dtype=mask_PT.dtype, device=device)

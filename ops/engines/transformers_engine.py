@@ -93,10 +93,11 @@ class TransformersEngine:
         shortest = prefill = 0
         for index in order:
             length = len(prompts[index])
-            if batch and (length > shortest * 1.25 + 8 or prefill + length > PREFILL_TOKENS):
-                if len(batch) >= self.settings.batch_size // 4 or prefill + length > PREFILL_TOKENS:
-                    yield batch
-                    batch = []
+            full = prefill + length > PREFILL_TOKENS
+            longer = length > shortest * 1.25 + 8 and len(batch) >= self.settings.batch_size // 4
+            if batch and (full or longer):
+                yield batch
+                batch = []
             for j in range(len(requests[index].seeds)):
                 if not batch:
                     shortest, prefill = length, 0
@@ -186,19 +187,20 @@ class TransformersEngine:
         texts = self._decode(bodies)
         completions = []
         for i, text in enumerate(texts):
-            length, reason = lengths[i], "stop" if stopped[i] else "length"
+            length, finished = lengths[i], stopped[i]
             cuts = [text.find(stop) for stop in text_stops if stop in text]
             if cuts:
-                length, reason = self._length_to(bodies[i], text_stops), "stop"
+                length, finished = self._length_to(bodies[i], text_stops), True
                 text = text[: min(cuts)]
-            completions.append(Completion(text, length, float(logprob_BT[i, length - 1]), reason))
+            logprob = float(logprob_BT[i, length - 1])
+            completions.append(Completion(text, length, logprob, "stop" if finished else "length"))
         return completions
 
     def _decode(self, rows: list[list[int]]) -> list[str]:
-        unique = {tuple(row): None for row in rows}
-        texts = self.tokenizer.batch_decode([list(row) for row in unique], skip_special_tokens=True)
-        unique = dict(zip(unique, texts, strict=True))
-        return [unique[tuple(row)] for row in rows]
+        different = list(dict.fromkeys(tuple(row) for row in rows))
+        texts = self.tokenizer.batch_decode([list(row) for row in different], skip_special_tokens=True)
+        known = dict(zip(different, texts, strict=True))
+        return [known[tuple(row)] for row in rows]
 
     def _length_to(self, row: list[int], text_stops: tuple[str, ...]) -> int:
         """Tokens up to and including the first stop string."""
@@ -224,7 +226,9 @@ def load_tokenizer(path: Path) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(str(path), f"no tokenizer that loads: {_first_line(error)}", remedy="save the tokenizer with the model") from error
+        raise ModelError(
+            str(path), f"no tokenizer that loads: {_first_line(error)}", remedy="save the tokenizer with the model"
+        ) from error
 
 
 def load_model(path: Path, settings: TransformersEngineSettings) -> Any:
@@ -245,9 +249,11 @@ def load_model(path: Path, settings: TransformersEngineSettings) -> Any:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
-            str(path), f"not a checkpoint that loads: {_first_line(error)}", remedy="save it with save_pretrained(safe_serialization=True)"
+            str(path),
+            f"not a checkpoint that loads: {_first_line(error)}",
+            remedy="save it with save_pretrained(safe_serialization=True)",
         ) from error
-    return model.to(_device(settings.device)).eval()
+    return model.to(_device(settings.device)).eval()  # type: ignore[arg-type]
 
 
 def _device(name: str) -> torch.device:
@@ -257,7 +263,12 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise EngineError("engine transformers", f"device {name!r} is not available: {_first_line(error)}", field="engine.device", remedy="use auto or cpu") from error
+        raise EngineError(
+            "engine transformers",
+            f"device {name!r} is not available: {_first_line(error)}",
+            field="engine.device",
+            remedy="use auto or cpu",
+        ) from error
     return device
 
 

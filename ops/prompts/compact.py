@@ -11,9 +11,9 @@ class CompactFormat:
 
     name = "compact"
     version = "1"
-    solve_stop = (END,)
-    binary_cot_stop = (":",)
-    choices = (YES, NO)
+    solve_stop: tuple[str, ...] = (END,)
+    binary_cot_stop: tuple[str, ...] = (":",)
+    choices: tuple[str, str] = (YES, NO)
 
     def solve(self, problem: Problem) -> str:
         return f"{self._posed(problem)} :"
@@ -32,7 +32,7 @@ class CompactFormat:
         words = transcript.split()
         marks = [i for i, word in enumerate(words) if word == "=>"]
         said = words[marks[-1] + 1] if marks and marks[-1] + 1 < len(words) else ""
-        return {YES: CORRECT, NO: INCORRECT}.get(said, UNPARSEABLE)  # type: ignore[return-value]
+        return {YES: CORRECT, NO: INCORRECT}.get(said, UNPARSEABLE)
 
     def _posed(self, problem: Problem) -> str:
         return " ".join([BOS, *problem_words(problem.data["numbers"], problem.data["target"])])

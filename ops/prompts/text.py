@@ -34,7 +34,8 @@ class TextFormat:
     def solve(self, problem: Problem) -> str:
         if self.is_chat:
             return self._chat(self.task.question(problem))
-        shots = "".join(f"Problem: {self.task.question(p)}\nAnswer: {answer}\n\n" for p, answer in self.task.examples())
+        worked = self.task.examples()
+        shots = "".join(f"Problem: {self.task.question(p)}\nAnswer: {answer}\n\n" for p, answer in worked)
         return self._plain(f"{shots}Problem: {self.task.question(problem)}\nAnswer:")
 
     def completion(self, response: str, finished: bool) -> str:

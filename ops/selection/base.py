@@ -13,6 +13,7 @@ from ops.variants import Strict
 class Filter(Strict, abc.ABC):
     """Base of filters. Subclasses add ``name: Literal[...]`` and their parameters as fields."""
 
+    name: str
     version: ClassVar[str]
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def _per_problem(responses: Responses) -> dict[tuple[str, int | None], np.ndarra
     """Values [P] of every (metric, k); all problems of a split have the same number of responses."""
     answers = responses.frame["answer"].to_list()
     bounds = np.flatnonzero(np.r_[True, np.diff(responses.problem_index) != 0, True])
-    groups = [answers[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    groups = [answers[start:stop] for start, stop in itertools.pairwise(bounds)]
     correct_P = np.bincount(responses.problem_index, weights=responses.is_correct).astype(int)
     n = min(len(group) for group in groups)
     values: dict[tuple[str, int | None], np.ndarray] = {}

@@ -15,7 +15,7 @@ from ops.errors import DatasetError
 from ops.lab import Lab
 from ops.plan import asset_name
 from ops.stages.base_model import model_metadata, model_row, save_model
-from ops.stages.measured import responses_of, scores_of
+from ops.stages.measured import responses_of, scores_of, share
 from ops.stages.problems import problems_of
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult, TrainingExample
@@ -41,13 +41,13 @@ def select_finetune_data(lab: Lab, iteration: int) -> StageResult:
         return _with_prompts(lab, iteration, _capped(lab, kept))
 
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
-        numbers = {
+        numbers: dict[str, Any] = {
             "examples": frame.height,
             "problems_with_examples": frame["problem_id"].n_unique(),
             "problems": lab.experiment.problems.train_per_iteration,
         }
         if frame.height:
-            numbers["correct_fraction"] = float((frame["verdict"] == "correct").mean())
+            numbers["correct_fraction"] = share(frame["verdict"] == "correct")
         return numbers
 
     return lab.materialise("finetune_data", "finetune_data", iteration, compute, metadata)

@@ -12,7 +12,7 @@ from ops.estimation.bootstrap import mean_interval, resample_counts
 from ops.estimation.gap import estimate_gap, per_problem
 from ops.lab import Lab
 from ops.selection.base import Filter
-from ops.stages.measured import Responses, responses_of, scores_of
+from ops.stages.measured import Responses, responses_of, scores_of, share
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
 
@@ -22,12 +22,14 @@ def measure_gap(lab: Lab, iteration: int) -> StageResult:
     statistics = lab.experiment.statistics
 
     def compute() -> pl.DataFrame:
-        rows = []
+        rows: list[dict[str, Any]] = []
         for split in ("eval", "train"):
             responses = responses_of(lab, iteration, split)
             counts_RP = resample_counts(len(responses.problem_ids), statistics.resamples, statistics.seed)
-            for item in lab.experiment.measured_filters():
-                rows.append({"split": split, **_row(lab, iteration, item, responses, counts_RP)})
+            rows += [
+                {"split": split, **_row(lab, iteration, item, responses, counts_RP)}
+                for item in lab.experiment.measured_filters()
+            ]
         return pl.DataFrame(rows, schema=polars_schema("gap_metrics"))
 
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
@@ -53,15 +55,15 @@ def _row(lab: Lab, iteration: int, item: Filter, responses: Responses, counts_RP
     size_P = per_problem(responses.problem_index, np.ones(len(score)), len(responses.problem_ids))
     strict_P = per_problem(responses.problem_index, responses.is_strict.astype(float), len(size_P)) / size_P
     row: dict[str, Any] = {
-        "verifier": item.verifier_name or item.name,  # type: ignore[attr-defined]
-        "filter": item.name,  # type: ignore[attr-defined]
+        "verifier": item.verifier_name or item.name,
+        "filter": item.name,
         "threshold": item.threshold_value,
         "n_problems": estimate.n_problems,
         "n_responses": estimate.n_responses,
         "strict_accuracy": mean_interval(strict_P, counts_RP, confidence).value,
         "kept_fraction": estimate.kept_fraction,
         "unparseable_fraction": float(unparseable.mean()),
-        "unparseable_response_fraction": float((responses.frame["verdict"] == "unparseable").mean() or 0.0),
+        "unparseable_response_fraction": share(responses.frame["verdict"] == "unparseable"),
         "n_problems_kept_empty": estimate.n_problems_kept_empty,
         "n_problems_solved": estimate.n_problems_solved,
     }

@@ -13,6 +13,7 @@ from ops.engines.base import SampleRequest, SamplingSettings
 from ops.identity import response_id, seed_of
 from ops.lab import Lab
 from ops.plan import asset_name
+from ops.stages.measured import share
 from ops.stages.problems import problems_of
 from ops.storage.schemas import polars_schema
 from ops.types import Problem, StageResult
@@ -142,18 +143,14 @@ def grade_responses(lab: Lab, iteration: int) -> StageResult:
         evaluation = frame.filter(pl.col("split") == "eval")
         return {
             "responses": frame.height,
-            "accuracy": _share(evaluation, "verdict", "correct"),
-            "strict_accuracy": _share(evaluation, "strict_verdict", "correct"),
-            "unparseable_fraction": _share(frame, "verdict", "unparseable"),
-            "cut_at_max_tokens_fraction": _share(frame, "finish_reason", "length"),
-            "mean_tokens": float(frame["n_tokens"].mean() or 0.0),
+            "accuracy": share(evaluation["verdict"] == "correct"),
+            "strict_accuracy": share(evaluation["strict_verdict"] == "correct"),
+            "unparseable_fraction": share(frame["verdict"] == "unparseable"),
+            "cut_at_max_tokens_fraction": share(frame["finish_reason"] == "length"),
+            "mean_tokens": int(frame["n_tokens"].sum()) / max(1, frame.height),
         }
 
     return lab.materialise("generations", "generations", iteration, compute, metadata)
-
-
-def _share(frame: pl.DataFrame, column: str, value: str) -> float:
-    return float((frame[column] == value).mean()) if frame.height else float("nan")
 
 
 def _graded(lab: Lab, iteration: int, wanted: Sequence[Wanted], samples: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,11 @@ from ops.lab import Lab
 from ops.plan import asset_name
 
 
+def share(flags: pl.Series) -> float:
+    """Share of rows that are true; NaN where there is none."""
+    return float(flags.sum()) / len(flags) if len(flags) else float("nan")
+
+
 @dataclass(frozen=True)
 class Responses:
     """N responses of one split, sorted by problem and sample index.

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import polars as pl
 
 from ops.lab import Lab
-from ops.storage.atomic import atomic_file, write_text_atomically
+from ops.storage.atomic import write_text_atomically
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
-
-LARGEST_PLOT_BYTES = 400_000
-"""A plot up to this size is shown in the asset's metadata."""
-
 
 def write_report(lab: Lab) -> StageResult:
     """Write ``reports/EXPERIMENT.html`` and ``.png`` and commit their row of the table ``reports`` (CPU).
 
     A page that somebody removed is written again, although its row is there.
     """
-    from ops.reporting import summarise
-
     html = lab.store.home / "reports" / f"{lab.experiment.name}.html"
     plot = html.with_suffix(".png")
-    summary = summarise(lab.experiment, lab.plan, lab.store)
 
     def write() -> pl.DataFrame:
-        from ops.reporting import examples_of, html_page, plot_png
+        from ops.reporting.examples import pick_examples
+        from ops.reporting.page import html_page
+        from ops.reporting.plots import plot_png
+        from ops.reporting.summary import summarise
+        from ops.reporting.words import answer
 
-        examples = examples_of(lab.experiment, lab.plan, lab.store)
+        summary = summarise(lab.experiment, lab.plan, lab.store)
+        examples = pick_examples(lab.experiment, lab.plan, lab.store)
         write_text_atomically(html, html_page(summary, examples))
-        with atomic_file(plot) as staging:
-            image = staging.with_name(f"{staging.name}.png")
-            plot_png(summary, image)
-            os.replace(image, staging)
+        plot_png(summary, plot)
         row = {
-            "answer": summary.answer,
+            "answer": answer(summary),
             "html_path": str(html.relative_to(lab.store.home)),
             "plot_path": str(plot.relative_to(lab.store.home)),
         }

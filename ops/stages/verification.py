@@ -10,6 +10,7 @@ import polars as pl
 from ops.lab import Lab
 from ops.plan import asset_name
 from ops.stages.generations import CHUNK_ROWS
+from ops.stages.measured import share
 from ops.stages.problems import problems_of
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
@@ -32,7 +33,9 @@ def verify_responses(lab: Lab, iteration: int) -> dict[str, Any]:
     generations = _generations(lab, iteration, ["problem_id", "response", "response_id"])
     problems = {problem.problem_id: problem for problem in problems_of(lab, iteration)}
     for verifier in lab.experiment.verifiers:
-        pool = lab.store.pool("verifications", lab.plan.verification_pools[iteration][verifier.name], VERIFICATION_SCHEMA)
+        pool = lab.store.pool(
+            "verifications", lab.plan.verification_pools[iteration][verifier.name], VERIFICATION_SCHEMA
+        )
         have = pool.keys()
         missing = [
             VerificationItem(problems[problem_id], response, identity)
@@ -94,8 +97,8 @@ def collect_scores(lab: Lab, iteration: int) -> StageResult:
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
         numbers: dict[str, Any] = {"verifications": frame.height}
         for name, part in frame.group_by("verifier", maintain_order=True):
-            numbers[f"{name[0]}_accepted_fraction"] = float((part["verdict"] == "correct").mean() or 0.0)
-            numbers[f"{name[0]}_unparseable_fraction"] = float((part["verdict"] == "unparseable").mean() or 0.0)
+            numbers[f"{name[0]}_accepted_fraction"] = share(part["verdict"] == "correct")
+            numbers[f"{name[0]}_unparseable_fraction"] = share(part["verdict"] == "unparseable")
         return numbers
 
     return lab.materialise("verification_scores", "verification_scores", iteration, compute, metadata)

@@ -61,9 +61,13 @@ class Countdown(Task):
             expected = f"expected {self.numbers} integers from 1 to {self.max_number}"
             raise DatasetError(where, f"{expected}, got {numbers}", field="numbers", remedy=remedy)
         if type(target) is not int or not 1 <= target <= LARGEST:
-            raise DatasetError(where, f"expected an integer from 1 to {LARGEST}, got {target!r}", field="target", remedy=remedy)
+            raise DatasetError(
+                where, f"expected an integer from 1 to {LARGEST}, got {target!r}", field="target", remedy=remedy
+            )
         if target not in targets_of(tuple(sorted(numbers))):
-            raise DatasetError(where, f"{target} cannot be reached from {numbers}", field="target", remedy="drop the row")
+            raise DatasetError(
+                where, f"{target} cannot be reached from {numbers}", field="target", remedy="drop the row"
+            )
         identity = row.get("problem_id", problem_id(numbers, target))
         if not isinstance(identity, str) or not identity:
             raise DatasetError(where, f"expected a non-empty text, got {identity!r}", field="problem_id")
@@ -82,9 +86,9 @@ class Countdown(Task):
     def question(self, problem: Problem) -> str:
         numbers = ", ".join(str(number) for number in problem.data["numbers"])
         return (
-            f"Combine the numbers {numbers} with +, - and * to reach {problem.data['target']}. Use every number exactly "
-            f"once; every result must stay between 0 and {LARGEST}. Write the steps on one line, separated by ' ; ', each "
-            "as 'a + b = c', and nothing else."
+            f"Combine the numbers {numbers} with +, - and * to reach {problem.data['target']}. Use every number "
+            f"exactly once; every result must stay between 0 and {LARGEST}. Write the steps on one line, separated "
+            "by ' ; ', each as 'a + b = c', and nothing else."
         )
 
     def examples(self) -> list[tuple[Problem, str]]:
@@ -97,7 +101,10 @@ class Countdown(Task):
             ),
         }
         return [
-            (Problem(problem_id(numbers, target), self.name, "train", {"numbers": list(numbers), "target": target}), text)
+            (
+                Problem(problem_id(numbers, target), self.name, "train", {"numbers": list(numbers), "target": target}),
+                text,
+            )
             for numbers, target, text in worked[self.numbers]
         ]
 

@@ -44,10 +44,7 @@ GRIDS: tuple[str, ...] = tuple(_fill(""))
 """All 288 completed grids, ascending."""
 
 _WITH = tuple(
-    {
-        digit: sum(1 << index for index, grid in enumerate(GRIDS) if grid[position] == digit)
-        for digit in "1234"
-    }
+    {digit: sum(1 << index for index, grid in enumerate(GRIDS) if grid[position] == digit) for digit in "1234"}
     for position in range(CELLS)
 )
 """For each cell and digit, the grids that have it, as the bits of an integer."""

@@ -57,7 +57,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     )
                 yield number, line
     except OSError as error:
-        raise DatasetError(str(path), f"cannot be read: {error.strerror}", remedy="check the path and its rights") from None
+        remedy = "check the path and its rights"
+        raise DatasetError(str(path), f"cannot be read: {error.strerror}", remedy=remedy) from None
 
 
 def _row(raw: bytes, where: str) -> dict[str, Any]:
@@ -65,13 +66,15 @@ def _row(raw: bytes, where: str) -> dict[str, Any]:
         raise DatasetError(where, "starts with a byte order mark", remedy="save the file as UTF-8 without BOM")
     if b"\0" in raw:
         place = raw.index(b"\0") + 1
-        raise DatasetError(where, f"a NUL byte at byte {place} of the line", remedy="the file is damaged or not text; write it again")
+        remedy = "the file is damaged or not text; write it again"
+        raise DatasetError(where, f"a NUL byte at byte {place} of the line", remedy=remedy)
     if not raw.strip():
         raise DatasetError(where, "expected a JSON object, found a blank line", remedy="remove the line")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DatasetError(where, f"not UTF-8 text (byte {error.start + 1} of the line)", remedy="save it as UTF-8") from None
+        problem = f"not UTF-8 text (byte {error.start + 1} of the line)"
+        raise DatasetError(where, problem, remedy="save it as UTF-8") from None
     try:
         row = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
         json.dumps(row, ensure_ascii=False).encode("utf-8")

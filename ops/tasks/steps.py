@@ -109,7 +109,8 @@ class _Parser:
     """Sums of products of numbers and parentheses; collects one step per operator."""
 
     def __init__(self, tokens: list[str]) -> None:
-        self.tokens, self.position, self.steps = tokens, 0, []
+        self.tokens, self.position = tokens, 0
+        self.steps: list[Step] = []
 
     def _next_is(self, options: str) -> bool:
         return self.position < len(self.tokens) and self.tokens[self.position] in options

@@ -146,7 +146,7 @@ def _usable(puzzle: str, split: Split) -> bool:
 def _shuffled(min_blanks: int, max_blanks: int, split: Split, seed: int) -> Iterator[str]:
     """Every puzzle of a split once, in the order of ``seed`` (a Fisher-Yates shuffle that stores only its moves)."""
     masks = _masks(min_blanks, max_blanks)
-    draw = random.Random(f"sudoku:{split}:{seed}")  # noqa: S311 (reproducible, not secret)
+    draw = random.Random(f"sudoku:{split}:{seed}")
     total = len(masks) * len(GRIDS)
     moved: dict[int, int] = {}
     for i in range(total):

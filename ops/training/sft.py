@@ -104,7 +104,8 @@ def finetune(
     steps, own, replayed = count_steps(len(documents), settings)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     restored = load_checkpoint(work, model, {"adamw": optimizer})
-    first, extra = restored if restored else (0, {"tokens": 0, "losses": []})
+    fresh: dict[str, Any] = {"tokens": 0, "losses": []}
+    first, extra = restored if restored else (0, fresh)
     tokens, losses = extra["tokens"], extra["losses"]
     share = replayed / (own + replayed)
     last_epoch = max(1, steps // settings.epochs)

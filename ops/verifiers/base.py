@@ -25,6 +25,7 @@ class VerificationItem:
 class Verifier(Strict, abc.ABC):
     """Base of verifiers. Subclasses add ``name: Literal[...]`` and their parameters as fields."""
 
+    name: str
     version: ClassVar[str]
     default_threshold: ClassVar[float]
     """Threshold at which the verifier's own verdict turns to 'correct'."""

@@ -95,7 +95,9 @@ def test_greedy_equals_generate(tiny_model_folder):
 
 def test_logprob_is_the_models_own(tiny_model_folder):
     engine = _engine(tiny_model_folder)
-    found = _collect(engine, [SampleRequest(PROMPTS[0], (1, 2, 3)), SampleRequest(PROMPTS[2], (4,))], SamplingSettings(0.7, 0.9, 8))
+    found = _collect(
+        engine, [SampleRequest(PROMPTS[0], (1, 2, 3)), SampleRequest(PROMPTS[2], (4,))], SamplingSettings(0.7, 0.9, 8)
+    )
     for (index, _), completion in found.items():
         prompt = PROMPTS[0] if index == 0 else PROMPTS[2]
         start = len(engine.tokenizer(prompt, add_special_tokens=False).input_ids)
@@ -120,10 +122,16 @@ def test_stop_is_not_part_of_the_text_but_counts(tiny_model_folder):
 
 
 def test_a_stop_of_several_tokens(tiny_model_folder):
-    plain = _collect(_engine(tiny_model_folder), [SampleRequest(PROMPTS[0], tuple(range(50)))], SamplingSettings(1.0, 1.0, 12))
+    plain = _collect(
+        _engine(tiny_model_folder), [SampleRequest(PROMPTS[0], tuple(range(50)))], SamplingSettings(1.0, 1.0, 12)
+    )
     words = next(c.text.split() for c in plain.values() if len(c.text.split()) > 5)
     stop = " ".join(words[2:4])
-    found = _collect(_engine(tiny_model_folder), [SampleRequest(PROMPTS[0], tuple(range(50)))], SamplingSettings(1.0, 1.0, 12, (stop,)))
+    found = _collect(
+        _engine(tiny_model_folder),
+        [SampleRequest(PROMPTS[0], tuple(range(50)))],
+        SamplingSettings(1.0, 1.0, 12, (stop,)),
+    )
     ended = [c for key, c in found.items() if stop in plain[key].text]
     assert ended
     for completion in ended:

@@ -96,7 +96,7 @@ def test_mean_interval_leaves_out_nan_problems():
 
 
 def test_interval_covers_the_true_gap():
-    """Simulation: problems drawn from a population whose gap is known; 95 % intervals must cover it 92-98 % of the time.
+    """Simulation: problems from a population whose gap is known; 95 % intervals must cover it 92-98 % of the time.
 
     Each problem has accuracy a ~ U(0.2, 0.8) and 8 responses; the filter keeps a right response with probability .9 and
     a wrong one with .3. The population gap is estimated from 200,000 problems with an independent per-problem formula.
@@ -117,6 +117,8 @@ def test_interval_covers_the_true_gap():
     for study in range(studies):
         correct, kept = draw(100)
         index = np.repeat(np.arange(100), 8)
-        result = estimate_gap(index, correct.ravel(), kept.ravel().astype(float), resample_counts(100, 400, study), 0.95)
+        result = estimate_gap(
+            index, correct.ravel(), kept.ravel().astype(float), resample_counts(100, 400, study), 0.95
+        )
         covered += result.gap.low <= truth <= result.gap.high
     assert 0.92 <= covered / studies <= 0.98

@@ -17,13 +17,16 @@ def test_threshold_keeps_ties_and_drops_unparseable():
 
 
 def test_quantile_is_per_problem():
-    # Problem 0: parseable .1 .5 .9, q = .5 -> order statistic floor(.5 * 2) = 1 -> .5. Problem 1: floor(.5 * 1) = 0 -> -2.
+    # Problem 0: parseable .1 .5 .9, q = .5 -> order statistic floor(.5 * 2) = 1 -> .5.
+    # Problem 1: floor(.5 * 1) = 0 -> -2.
     kept = Quantile(verifier="logit", q=0.5).weights(PROBLEM, SCORE, TRUTH)
     assert kept.tolist() == [0, 1, 1, 0, 1, 1]
 
 
 def test_quantile_keeps_all_ties_at_the_cut():
-    kept = Quantile(verifier="logit", q=0.9).weights(np.zeros(4, int), np.array([1.0, 1.0, 1.0, 0.0]), np.zeros(4, bool))
+    kept = Quantile(verifier="logit", q=0.9).weights(
+        np.zeros(4, int), np.array([1.0, 1.0, 1.0, 0.0]), np.zeros(4, bool)
+    )
     assert kept.tolist() == [1, 1, 1, 0]
 
 

@@ -99,7 +99,10 @@ def test_every_solution_is_right_and_no_target_is_missed(numbers):
     for a, b, c in itertools.permutations(numbers):
         for first, second in itertools.product("+-*", repeat=2):
             left = {"+": a + b, "-": a - b, "*": a * b}[first]
-            for result in ({"+": left + c, "-": left - c, "*": left * c}[second], {"+": c + left, "-": c - left, "*": c * left}[second]):
+            for result in (
+                {"+": left + c, "-": left - c, "*": left * c}[second],
+                {"+": c + left, "-": c - left, "*": c * left}[second],
+            ):
                 if 0 <= left <= 99 and 1 <= result <= 99:
                     reachable.add(result)
     assert targets_of(tuple(sorted(numbers))) == reachable

@@ -26,7 +26,9 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("content", [GOOD + b"\n" + OTHER + b"\n", GOOD + b"\r\n" + OTHER, GOOD.replace(b".", b"0") + b"\n" + OTHER])
+@pytest.mark.parametrize(
+    "content", [GOOD + b"\n" + OTHER + b"\n", GOOD + b"\r\n" + OTHER, GOOD.replace(b".", b"0") + b"\n" + OTHER]
+)
 def test_a_good_file(write, content):
     problems = read_problem_file(Sudoku(), write(content), "eval")
     assert [p.problem_id for p in problems] == ["sudoku-1...3.12.14343.1", "sudoku-2.4.41..3.14.423"]
@@ -90,7 +92,9 @@ def test_an_empty_missing_or_unreadable_file(write, tmp_path):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.just("puzzle"), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.just("puzzle"), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -100,7 +104,9 @@ JSON = st.recursive(
 def test_whatever_stands_in_a_file_is_read_or_refused_as_a_dataset_error(tmp_path_factory, line):
     path = tmp_path_factory.mktemp("rows") / "problems.jsonl"
     path.write_bytes(line)
+    refused = None
     try:
-        assert read_problem_file(Sudoku(), path, "train")
+        read = read_problem_file(Sudoku(), path, "train")
     except DatasetError as error:
-        assert error.where.startswith(str(path))
+        refused = error
+    assert refused.where.startswith(str(path)) if refused else len(read) == 1

@@ -101,14 +101,21 @@ def test_the_question_shows_the_puzzle_and_the_format():
 
 
 SPACED = "1 2 3 4\n3 4 1 2\n2 1 4 3\n4 3 2 1"
+FRAMED = """+-----+-----+
+| 1 2 | 3 4 |
+| 3 4 | 1 2 |
++-----+-----+
+| 2 1 | 4 3 |
+| 4 3 | 2 1 |
++-----+-----+"""
 READABLE = {
     "strict": ROWS,
     "one line": SOLUTION,
     "groups": "1234 3412 2143 4321",
     "spaces": SPACED,
     "with prose": f"Let me think.\nThe grid is:\n{SPACED}\nDone.",
-    "pipes and borders": "+-----+-----+\n| 1 2 | 3 4 |\n| 3 4 | 1 2 |\n+-----+-----+\n| 2 1 | 4 3 |\n| 4 3 | 2 1 |\n+-----+-----+",
-    "box drawing": "┌─────┬─────┐\n│ 1 2 │ 3 4 │\n│ 3 4 │ 1 2 │\n├─────┼─────┤\n│ 2 1 │ 4 3 │\n│ 4 3 │ 2 1 │\n└─────┴─────┘",
+    "pipes and borders": FRAMED,
+    "box drawing": FRAMED.replace("-", "─").replace("|", "│").replace("+", "┼"),
     "markdown": "|1|2|3|4|\n|-|-|-|-|\n|3|4|1|2|\n|2|1|4|3|\n|4|3|2|1|",
     "fence": f"```\n{ROWS}\n```",
     "lists": "[[1, 2, 3, 4],\n [3, 4, 1, 2],\n [2, 1, 4, 3],\n [4, 3, 2, 1]]",
@@ -140,7 +147,7 @@ UNREADABLE = {
     "15 digits": SOLUTION[:-1],
     "17 digits": SOLUTION + "1",
     "rows kept apart by prose": "1234\nthen\n3412\nthen\n2143\nthen\n4321",
-    "other digits": "١٢٣٤\n٣٤١٢\n٢١٤٣\n٤٣٢١",
+    "other digits": ROWS.translate({ord("1") + i: 0x0661 + i for i in range(4)}),
 }
 
 
@@ -187,6 +194,8 @@ def test_any_completed_grid_is_read_back(grid, other):
 
 
 @pytest.mark.timeout(10)
-@pytest.mark.parametrize("text", ["1 " * 500_000, "1" * 1_000_000, "1234\n" * 200_000, " " * 1_000_000, "(" * 1_000_000])
+@pytest.mark.parametrize(
+    "text", ["1 " * 500_000, "1" * 1_000_000, "1234\n" * 200_000, " " * 1_000_000, "(" * 1_000_000]
+)
 def test_a_runaway_response_is_graded_at_once(text):
     assert Sudoku().grade(PROBLEM, text).verdict in ("incorrect", "unparseable")

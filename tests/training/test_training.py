@@ -139,7 +139,16 @@ def test_pretraining_resumes_to_the_bit(tmp_path, monkeypatch):
 
 def test_nothing_kept_is_one_clear_error(tmp_path):
     with pytest.raises(DatasetError, match="kept no response"):
-        finetune(new_model("a", 0), new_tokenizer(), [], FilteredSft(), replay=None, work=tmp_path, progress=silent, label="t")
+        finetune(
+            new_model("a", 0),
+            new_tokenizer(),
+            [],
+            FilteredSft(),
+            replay=None,
+            work=tmp_path,
+            progress=silent,
+            label="t",
+        )
 
 
 def test_a_loss_that_is_not_finite_stops_training(tmp_path):
@@ -147,4 +156,6 @@ def test_a_loss_that_is_not_finite_stops_training(tmp_path):
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(ModelError, match="learning_rate"):
-        finetune(model, new_tokenizer(), EXAMPLES, FilteredSft(), replay=None, work=tmp_path, progress=silent, label="t")
+        finetune(
+            model, new_tokenizer(), EXAMPLES, FilteredSft(), replay=None, work=tmp_path, progress=silent, label="t"
+        )

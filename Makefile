@@ -1,0 +1,67 @@
+# The two commands of Mindgap are `make demo` and `make demo-controls`; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.created
+CORE := $(VENV)/.core-installed
+DEV := $(VENV)/.dev-installed
+HOME_FOLDER := $(abspath $(or $(MINDGAP_HOME),.mindgap))
+export DAGSTER_DISABLE_TELEMETRY := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-controls test test-slow ui mlflow lint format clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+demo: $(CORE) ## install what is needed and run the experiment `demo`
+	$(BIN)/mindgap run demo
+
+demo-controls: $(CORE) ## the two controls: gold labels, and no filter
+	$(BIN)/mindgap run demo-gold demo-unfiltered
+
+ui: $(CORE) ## the asset graph on http://127.0.0.1:3000
+	$(BIN)/mindgap ui
+
+mlflow: $(CORE) ## MLflow's pages on http://127.0.0.1:5000
+	@test -f "$(HOME_FOLDER)/mlflow/mlflow.db" || { \
+		echo "nothing is recorded yet in $(HOME_FOLDER); run an experiment first: make demo" >&2; exit 1; }
+	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
+		--backend-store-uri "sqlite:///$(HOME_FOLDER)/mlflow/mlflow.db"
+
+test: $(DEV) ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(DEV) ## the tests that run whole experiments, kill them and start servers
+	$(BIN)/python -m pytest -m slow
+
+lint: $(DEV) ## ruff, mypy and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove caches and .venv, never results
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# A stamp file says what is installed; it is renewed when pyproject.toml changes.
+$(CORE): pyproject.toml | $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV): pyproject.toml | $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --editable ".[dev]"
+	@touch $@ $(CORE)
+
+$(READY):
+	@command -v "$(PYTHON)" >/dev/null || { echo "no '$(PYTHON)' here; name a Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "Mindgap needs Python 3.11, 3.12 or 3.13, '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1); choose another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	@touch $@

@@ -1,0 +1,70 @@
+"""Stage results as Dagster metadata: rounded numbers, gaps with their intervals, small plots as images."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ops.types import StageResult
+
+MAX_PLOT_BYTES = 300_000
+"""Larger plots are linked, not embedded: the event log keeps every version."""
+
+
+def shown(result: StageResult, gpu_numbers: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Metadata of one materialization.
+
+    Args:
+        gpu_numbers: what the GPU op in front reported, e.g. tokens per second; shown where the stage says nothing itself.
+    """
+    numbers = dict(gpu_numbers or {}) | dict(result.metadata)
+    plot = numbers.pop("plot", None)
+    report = numbers.pop("path", None) if result.asset == "report" else None
+    metadata: dict[str, Any] = {"reused": dg.MetadataValue.bool(result.reused)}
+    if report is not None:
+        metadata["report"] = dg.MetadataValue.url(Path(report).resolve().as_uri())
+    metadata |= _intervals(numbers)
+    for key, value in numbers.items():
+        if key not in ("reused", "seconds") and isinstance(value, bool | int | float | str):
+            metadata[key] = _rounded(value)
+    if plot is not None:
+        metadata["plot"] = _image(Path(plot))
+    metadata["seconds"] = round(result.seconds + float(numbers.get("seconds") or 0.0), 3)
+    metadata["rows"] = result.n_rows
+    metadata["fingerprint"] = result.fingerprint
+    return metadata
+
+
+def interval_text(value: float, low: float, high: float) -> str:
+    """``+0.204 [+0.171, +0.240]``."""
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _intervals(numbers: dict[str, Any]) -> dict[str, str]:
+    """Take every ``x``, ``x_low``, ``x_high`` out of ``numbers`` and give them back as one text each."""
+    texts = {}
+    for key in [name for name in numbers if f"{name}_low" in numbers and f"{name}_high" in numbers]:
+        value, low, high = (numbers.pop(name) for name in (key, f"{key}_low", f"{key}_high"))
+        known = all(isinstance(item, int | float) and math.isfinite(item) for item in (value, low, high))
+        texts[key] = interval_text(value, low, high) if known else "undefined"
+    return texts
+
+
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return "undefined"
+    return round(value, 4) if abs(value) < 1000 else round(value)
+
+
+def _image(path: Path) -> Any:
+    if path.stat().st_size > MAX_PLOT_BYTES:
+        return dg.MetadataValue.path(path)
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{data})")

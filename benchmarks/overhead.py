@@ -1,0 +1,90 @@
+"""How much of an experiment's wall time is not compute: imports, orchestration, storage, catalog, MLflow, report.
+
+    python benchmarks/overhead.py [EXPERIMENT]
+
+Runs the experiment from scratch in a new home, exactly as ``mindgap run`` does, and sums the time spent inside
+sampling, verification, pretraining, fine-tuning, grading and estimation (committing chunks taken off again). The
+rest of the wall time, the start of the process included, is overhead. Prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+COMPUTE = (
+    ("ops.stages.base_model", "_pretrain"),
+    ("ops.stages.generations", "_draw"),
+    ("ops.stages.generations", "_graded"),
+    ("ops.stages.verification", "_score"),
+    ("ops.training.sft", "finetune"),
+    ("ops.stages.gap", "_row"),
+    ("ops.stages.diversity", "_per_problem"),
+)
+
+
+def child(experiment: str) -> None:
+    """Run the experiment with timers around the compute and write them to the file named in BENCHMARK_OUT."""
+    sys.path.insert(0, str(PROJECT))
+    import importlib
+
+    from ops.storage.pool import Pool
+
+    seconds: dict[str, float] = {}
+
+    def timed(function, name):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            start = time.monotonic()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                seconds[name] = seconds.get(name, 0.0) + time.monotonic() - start
+
+        return wrapper
+
+    for module_name, function_name in COMPUTE:
+        module = importlib.import_module(module_name)
+        setattr(module, function_name, timed(getattr(module, function_name), function_name.strip("_")))
+    Pool.append = timed(Pool.append, "append")
+    from orchestration.cli_run import run_experiments
+
+    code = run_experiments([experiment], every=False, verbose=False)
+    Path(os.environ["BENCHMARK_OUT"]).write_text(json.dumps(seconds))
+    sys.exit(code)
+
+
+def main(experiment: str) -> None:
+    """Measure in a process of its own and print the shares."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        environment = {**os.environ, "MINDGAP_HOME": f"{folder}/home", "BENCHMARK_OUT": str(out)}
+        start = time.monotonic()
+        command = [sys.executable, str(Path(__file__).resolve()), "--child", experiment]
+        subprocess.run(command, env=environment, check=True, cwd=PROJECT)
+        wall = time.monotonic() - start
+        seconds = json.loads(out.read_text())
+    compute = sum(seconds.values()) - 2 * seconds.get("append", 0.0)
+    line = {
+        "benchmark": "overhead",
+        "experiment": experiment,
+        "wall_seconds": round(wall, 1),
+        "compute_seconds": round(compute, 1),
+        "overhead_fraction": round(1 - compute / wall, 4),
+        "parts_seconds": {name: round(value, 2) for name, value in sorted(seconds.items())},
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2])
+    else:
+        main(sys.argv[1] if len(sys.argv) > 1 else "demo")

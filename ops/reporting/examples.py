@@ -1,0 +1,101 @@
+"""Responses to show to a person: of each kind of verdict a few, chosen without looking at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ops.config import Experiment
+from ops.lab import Lab
+from ops.plan import Plan, asset_name
+from ops.selection.base import Filter
+from ops.stages.measured import responses_of
+from ops.storage.store import Store
+
+Kind = Literal["accepted, right", "accepted, wrong", "rejected, right", "rejected, wrong"]
+KINDS: tuple[Kind, ...] = ("accepted, right", "accepted, wrong", "rejected, right", "rejected, wrong")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One response with its truth and what the verifier said of it.
+
+    Attributes:
+        kind: whether the filter accepts it, and whether it is really right.
+        verdict, reason: of the grader. ``claim``: the verifier's own verdict.
+        transcript: what the verifier wrote, '' for verifiers that write nothing.
+    """
+
+    iteration: int
+    kind: Kind
+    problem_id: str
+    sample_index: int
+    prompt: str
+    response: str
+    verdict: str
+    reason: str
+    verifier: str
+    claim: str
+    score: float | None
+    transcript: str
+
+
+def examples_of(experiment: Experiment, plan: Plan, store: Store, per_kind: int = 2) -> tuple[Example, ...]:
+    """Up to ``per_kind`` examples of every kind, from the first and the last iteration that is verified.
+
+    They are those of the evaluation split with the smallest response ids, which are hashes. Accepted means: by the
+    filter that trains, or else by the first measured filter that reads a verifier; without one there are none.
+    """
+    measured = [experiment.filter, *experiment.measured_filters()]
+    item = next((chosen for chosen in measured if chosen.verifier_name is not None), None)
+    verified = [
+        k
+        for k in range(experiment.iterations + 1)
+        if all(
+            store.has(table, plan.fingerprints[asset_name(table, k)])
+            for table in ("generations", "verification_scores")
+        )
+    ]
+    if item is None or not verified:
+        return ()
+    lab = Lab(experiment, plan, store)
+    return tuple(example for k in sorted({verified[0], verified[-1]}) for example in _of(lab, k, item, per_kind))
+
+
+def _of(lab: Lab, iteration: int, item: Filter, per_kind: int) -> list[Example]:
+    responses = responses_of(lab, iteration, "eval")
+    scores = lab.store.read(
+        "verification_scores",
+        lab.plan.fingerprints[asset_name("verification_scores", iteration)],
+        ["verifier", "response_id", "score", "verdict", "transcript"],
+    )
+    scores = scores.filter(scores["verifier"] == item.verifier_name).rename({"verdict": "claim"})
+    frame = responses.frame.join(scores, on="response_id", how="left", maintain_order="left")
+    score_N = frame["score"].fill_null(float("nan")).to_numpy()
+    accepted_N = item.weights(responses.problem_index, score_N, responses.is_correct) > 0
+    order = np.argsort(np.array(frame["response_id"].to_list()), kind="stable")
+    found: list[Example] = []
+    for kind in KINDS:
+        wanted_N = (accepted_N == kind.startswith("accepted")) & (responses.is_correct == kind.endswith("right"))
+        places = order[wanted_N[order]][:per_kind]
+        found += [_example(frame.row(int(place), named=True), iteration, kind) for place in places]
+    return found
+
+
+def _example(row: dict[str, Any], iteration: int, kind: Kind) -> Example:
+    return Example(
+        iteration=iteration,
+        kind=kind,
+        problem_id=row["problem_id"],
+        sample_index=row["sample_index"],
+        prompt=row["prompt"],
+        response=row["response"],
+        verdict=row["verdict"],
+        reason=row["reason"] or "",
+        verifier=row["verifier"] or "",
+        claim=row["claim"] or "",
+        score=row["score"],
+        transcript=row["transcript"] or "",
+    )

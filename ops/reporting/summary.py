@@ -1,0 +1,244 @@
+"""The summary of an experiment: what every report shows, read from the tables of its plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ops.config import BuiltinModel, Experiment, FolderModel
+from ops.plan import Plan, asset_name
+from ops.reporting.changes import Change, measure_changes
+from ops.reporting.provenance import ProvenanceRow, read_provenance
+from ops.storage.store import Store
+from ops.types import Interval
+
+
+@dataclass(frozen=True)
+class FilterGap:
+    """What one measured filter would gain at one iteration (evaluation split)."""
+
+    label: str
+    filtered_accuracy: Interval
+    gap: Interval
+    relative_gap: Interval
+    auroc: Interval
+    kept_fraction: float
+    unparseable_fraction: float
+    n_problems_kept_empty: int
+    n_problems_solved: int
+
+
+@dataclass(frozen=True)
+class IterationSummary:
+    """One iteration on the evaluation split, and the fine-tuning that follows it.
+
+    Attributes:
+        gaps: of every measured filter; ``primary`` is the one that trains, or else the first.
+        pass_at_k, distinct_in_k: by k, ascending; empty where diversity is not measured yet.
+        finetune_rows: examples that the next model is trained on; None where nothing follows (yet).
+        finetune_correct_fraction: share of them that is really correct.
+        update_error: gap(t) - (J(t+1) - J(t)), the improvement identity of 2412.02674; None without t+1.
+    """
+
+    iteration: int
+    n_problems: int
+    n_responses: int
+    accuracy: Interval
+    strict_accuracy: float
+    unparseable_response_fraction: float
+    primary: FilterGap
+    gaps: tuple[FilterGap, ...]
+    pass_at_k: Mapping[int, Interval]
+    distinct_in_k: Mapping[int, Interval]
+    answer_entropy_nats: Interval | None
+    finetune_rows: int | None
+    finetune_correct_fraction: float | None
+    update_error: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An experiment as far as it has come.
+
+    Attributes:
+        model: the base model in words.
+        arm: what is trained on, in words.
+        builtin: whether the model is a model organism of this lab.
+        confidence: of every interval, e.g. 0.95.
+        planned_iterations: index of the last iteration that the experiment asks for.
+        iterations: those that are measured, ascending.
+        changes: from the first to the last measured iteration, paired by problem; None with fewer than two.
+    """
+
+    name: str
+    hypothesis: str
+    model: str
+    task: str
+    arm: str
+    builtin: bool
+    confidence: float
+    planned_iterations: int
+    iterations: tuple[IterationSummary, ...]
+    changes: Change | None
+    base_model: Mapping[str, Any] | None
+    provenance: tuple[ProvenanceRow, ...]
+
+    @property
+    def answer(self) -> str:
+        """What the experiment says, in one sentence with its interval."""
+        from ops.reporting.words import answer
+
+        return answer(self)
+
+    @property
+    def largest_k(self) -> int | None:
+        """The largest k that every iteration with diversity metrics has."""
+        shared = [set(item.pass_at_k) for item in self.iterations if item.pass_at_k]
+        return max(set.intersection(*shared), default=None) if shared else None
+
+
+def summarise(experiment: Experiment, plan: Plan, store: Store) -> Summary:
+    """Read what there is of an experiment; iterations without gap metrics are left out.
+
+    Raises:
+        StorageError: when a table is damaged.
+    """
+    found = [_iteration(experiment, plan, store, k) for k in range(experiment.iterations + 1)]
+    iterations = [item for item in found if item is not None]
+    base = _read(store, plan, "models", "base_model")
+    return Summary(
+        name=experiment.name,
+        hypothesis=" ".join(experiment.hypothesis.split()),
+        model=_model_words(experiment),
+        task=_words(experiment.task),
+        arm=arm_words(experiment),
+        builtin=isinstance(experiment.model, BuiltinModel),
+        confidence=experiment.statistics.confidence,
+        planned_iterations=experiment.iterations,
+        iterations=tuple(_with_update_errors(iterations)),
+        changes=measure_changes(experiment, plan, store, [item.iteration for item in iterations]),
+        base_model=base.row(0, named=True) if base is not None else None,
+        provenance=read_provenance(experiment, plan, store),
+    )
+
+
+def filter_label(verifier: str | None, name: str, value: float | None) -> str:
+    """``binary_cot >= 0.5``, ``logit top 20 %``, ``gold``."""
+    if verifier in (None, name):
+        return {"none": "no filter"}.get(name, name)
+    if name == "threshold":
+        return f"{verifier} ≥ {value:g}"
+    if name == "quantile":
+        return f"{verifier} top {100 * (1 - (value or 0.0)):.3g} %"
+    return f"{verifier} {name}" + ("" if value is None else f" {value:g}")
+
+
+def arm_words(experiment: Experiment) -> str:
+    """What is trained on: ``self-verified (binary_cot >= 0.5)``, ``gold labels``, ``no filter``."""
+    chosen = experiment.filter
+    if chosen.verifier_name is None:
+        return {"gold": "gold labels", "none": "no filter"}.get(chosen.name, chosen.name)
+    return f"self-verified ({filter_label(chosen.verifier_name, chosen.name, chosen.threshold_value)})"
+
+
+def _iteration(experiment: Experiment, plan: Plan, store: Store, k: int) -> IterationSummary | None:
+    gaps = _read(store, plan, "gap_metrics", asset_name("gap_metrics", k))
+    if gaps is None:
+        return None
+    rows = gaps.filter(pl.col("split") == "eval").rows(named=True)
+    diversity = _read(store, plan, "diversity_metrics", asset_name("diversity_metrics", k))
+    values = {} if diversity is None else _metrics(diversity)
+    data = _read(store, plan, "finetune_data", asset_name("finetune_data", k), ["verdict"])
+    measured = [_filter_gap(row) for row in rows]
+    first = rows[0]
+    return IterationSummary(
+        iteration=k,
+        n_problems=first["n_problems"],
+        n_responses=first["n_responses"],
+        accuracy=_interval(first, "accuracy"),
+        strict_accuracy=_number(first["strict_accuracy"]),
+        unparseable_response_fraction=_number(first["unparseable_response_fraction"]),
+        primary=measured[_primary(experiment, rows)],
+        gaps=tuple(measured),
+        pass_at_k={n: item for (metric, n), item in values.items() if metric == "pass_at_k" and n},
+        distinct_in_k={n: item for (metric, n), item in values.items() if metric == "distinct_answers_in_k" and n},
+        answer_entropy_nats=values.get(("answer_entropy_nats", None)),
+        finetune_rows=None if data is None else data.height,
+        finetune_correct_fraction=None if data is None or not data.height else _share_correct(data),
+        update_error=None,
+    )
+
+
+def _share_correct(data: pl.DataFrame) -> float:
+    return sum(verdict == "correct" for verdict in data["verdict"]) / data.height
+
+
+def _read(store: Store, plan: Plan, table: str, asset: str, columns: list[str] | None = None) -> pl.DataFrame | None:
+    fingerprint = plan.fingerprints.get(asset)
+    if fingerprint is None or not store.has(table, fingerprint):
+        return None
+    return store.read(table, fingerprint, columns)
+
+
+def _primary(experiment: Experiment, rows: list[dict[str, Any]]) -> int:
+    chosen = experiment.filter
+    wanted = (chosen.verifier_name or chosen.name, chosen.name, chosen.threshold_value)
+    keys = [(row["verifier"], row["filter"], row["threshold"]) for row in rows]
+    return keys.index(wanted) if wanted in keys else 0
+
+
+def _filter_gap(row: Mapping[str, Any]) -> FilterGap:
+    return FilterGap(
+        label=filter_label(row["verifier"], row["filter"], row["threshold"]),
+        filtered_accuracy=_interval(row, "filtered_accuracy"),
+        gap=_interval(row, "gap"),
+        relative_gap=_interval(row, "relative_gap"),
+        auroc=_interval(row, "auroc"),
+        kept_fraction=_number(row["kept_fraction"]),
+        unparseable_fraction=_number(row["unparseable_fraction"]),
+        n_problems_kept_empty=row["n_problems_kept_empty"],
+        n_problems_solved=row["n_problems_solved"],
+    )
+
+
+def _metrics(frame: pl.DataFrame) -> dict[tuple[str, int | None], Interval]:
+    rows = frame.filter(pl.col("split") == "eval").sort("metric", "k").iter_rows(named=True)
+    return {
+        (row["metric"], row["k"]): Interval(_number(row["value"]), _number(row["low"]), _number(row["high"]))
+        for row in rows
+    }
+
+
+def _with_update_errors(iterations: list[IterationSummary]) -> list[IterationSummary]:
+    following = {item.iteration: item for item in iterations}
+    done = []
+    for item in iterations:
+        after = following.get(item.iteration + 1)
+        error = None if after is None else item.primary.gap.value - (after.accuracy.value - item.accuracy.value)
+        done.append(IterationSummary(**{**vars(item), "update_error": error}))
+    return done
+
+
+def _model_words(experiment: Experiment) -> str:
+    model = experiment.model
+    if isinstance(model, BuiltinModel):
+        return f"built-in {model.recipe} model, size {model.size}, {model.steps:,} steps, seed {model.seed}"
+    return model.path if isinstance(model, FolderModel) else f"{model.id} at {model.revision}"
+
+
+def _words(variant: Any) -> str:
+    settings = ", ".join(f"{key} {value}" for key, value in variant.model_dump().items() if key != "name")
+    return f"{variant.name} ({settings})" if settings else str(variant.name)
+
+
+def _interval(row: Mapping[str, Any], name: str) -> Interval:
+    return Interval(_number(row[name]), _number(row[f"{name}_low"]), _number(row[f"{name}_high"]))
+
+
+def _number(value: float | None) -> float:
+    """NULL in a table is an undefined number."""
+    return math.nan if value is None else float(value)

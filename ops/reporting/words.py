@@ -1,0 +1,69 @@
+"""Numbers and the answer in words, the same on the terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+
+from ops.reporting.summary import Summary
+from ops.types import Interval
+
+ORGANISM = (
+    "The model of this experiment is a model organism: a tiny decoder that this lab pretrained itself, and whose "
+    "verifying was taught with gold labels. Its numbers show how self-improvement behaves; they say nothing about any "
+    "released model."
+)
+NOTHING = "–"
+
+
+def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
+    """``.391``, ``+.204``, ``−.010``, ``12.345``; a dash where it is undefined."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    text = f"{abs(value):.{digits}f}"
+    if text.startswith("0."):
+        text = text[1:]
+    zero = not text.strip("0.")
+    return ("" if zero else "−" if value < 0 else "+" if sign else "") + text
+
+
+def interval(item: Interval | None, sign: bool = False) -> str:
+    """``.391 [.372, .410]``."""
+    if item is None or math.isnan(item.value):
+        return NOTHING
+    if math.isnan(item.low):
+        return number(item.value, sign=sign)
+    return f"{number(item.value, sign=sign)} [{number(item.low, sign=sign)}, {number(item.high, sign=sign)}]"
+
+
+def percent(value: float | None) -> str:
+    """``31 %``."""
+    return NOTHING if value is None or math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def answer(summary: Summary) -> str:
+    """What the experiment says, in one sentence with its interval."""
+    measured = summary.iterations
+    level = f"{100 * summary.confidence:g} % interval"
+    if not measured:
+        return "Nothing is measured yet."
+    first, last = measured[0], measured[-1]
+    measured_gap = interval(first.primary.gap, sign=True)
+    gap = f"the gap of {first.primary.label} was {measured_gap} at iteration {first.iteration}"
+    if summary.changes is None:
+        return f"Not known yet: only iteration {first.iteration} is measured; {gap} ({level})."
+    change = summary.changes.accuracy
+    updates = last.iteration - first.iteration
+    verb = "rose" if change.low > 0 else "fell" if change.high < 0 else "did not change measurably"
+    passed, k = summary.changes.pass_at_k, summary.changes.k
+    diversity = "rose" if passed.low > 0 else "fell" if passed.high < 0 else "did not change measurably"
+    return (
+        f"Trained on {training_words(summary)}, accuracy {verb} over {updates} update{'s' * (updates != 1)}, from "
+        f"{number(first.accuracy.value)} to {number(last.accuracy.value)}: {interval(change, sign=True)} ({level}); "
+        f"pass@{k} {diversity} ({interval(passed, sign=True)}); {gap}."
+    )
+
+
+def training_words(summary: Summary) -> str:
+    """What the model was trained on, to follow 'trained on'."""
+    named = {"gold labels": "what gold labels accept", "no filter": "all of its own responses, unfiltered"}
+    return named.get(summary.arm, f"what it accepted itself ({summary.arm.partition('(')[2].rstrip(')')})")

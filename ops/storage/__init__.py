@@ -1,0 +1,1 @@
+"""Immutable Parquet, manifests as commits, and a DuckDB catalog rebuilt from them."""

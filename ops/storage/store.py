@@ -1,0 +1,218 @@
+"""The store: immutable Parquet per materialization, and a JSON manifest as its commit.
+
+Nothing here takes a lock that a reader could hold: readers open the catalog or the Parquet
+files, which never change once their manifest is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ops.errors import StorageError
+from ops.storage import layout
+from ops.storage.atomic import atomic_file, atomic_folder, exclusive, file_digest
+from ops.storage.pool import Pool
+from ops.storage.schemas import COLUMNS, conform
+
+__all__ = ["Pool", "Provenance", "Store"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a materialization came to be.
+
+    Attributes:
+        run_id: the Dagster run, or '' outside of one.
+        code_version: version of the step's code, part of the fingerprint.
+        seconds: wall time of the step.
+        reused: True when the data existed already.
+        metadata: numbers and short texts for people (JSON values).
+        seed: the seed that the step drew from, where it has one.
+    """
+
+    run_id: str
+    code_version: str
+    seconds: float
+    reused: bool
+    metadata: Mapping[str, Any]
+    seed: int | None = None
+
+
+class Store:
+    """Everything under one ``MINDGAP_HOME``. Safe to use from many processes at once."""
+
+    def __init__(self, home: Path) -> None:
+        """Nothing is created before the first write."""
+        self.home = Path(home).expanduser().resolve()
+
+    def register_experiment(
+        self, name: str, config: dict[str, Any], fingerprints: Mapping[str, str], *, run_id: str
+    ) -> None:
+        """Record the configuration and the plan of an experiment, if they differ from the latest recorded ones.
+
+        The latest registration decides which materializations are current.
+
+        Raises:
+            StorageError: when ``config`` holds something that is not JSON.
+        """
+        folder = self.home / "experiments" / layout.safe(name, "experiment")
+        content = {"config": layout.plain(config, f"config of {name}"), "fingerprints": dict(fingerprints)}
+        with exclusive(layout.lock_file(self.home, "experiment", name)):
+            latest = layout.latest_manifest(folder)
+            if latest is not None:
+                known = layout.read_manifest(latest)
+                if known["config"] == content["config"] and known["fingerprints"] == content["fingerprints"]:
+                    return
+            stamp = layout.next_stamp(folder)
+            body = {"experiment": name, "run_id": run_id, "registered_at": layout.stamp_time(int(stamp)), **content}
+            layout.write_manifest(folder / f"{stamp}.json", body)
+
+    def has(self, table: str, fingerprint: str) -> bool:
+        """Whether the data is committed: its manifest exists."""
+        return (layout.table_folder(self.home, table, fingerprint) / "manifest.json").is_file()
+
+    def read(self, table: str, fingerprint: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """Read a committed table, its checksum verified.
+
+        Raises:
+            StorageError: when it is missing or damaged, naming the path and the remedy.
+        """
+        folder = layout.table_folder(self.home, table, fingerprint)
+        manifest = layout.read_manifest(folder / "manifest.json")
+        path = folder / "data.parquet"
+        remedy = f"remove {folder} and run the experiment again"
+        try:
+            digest = file_digest(path)
+            if digest != manifest["sha256"]:
+                raise StorageError(str(path), "damaged: its checksum is not its manifest's", remedy=remedy)
+            return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
+        except OSError as error:
+            raise StorageError(str(path), f"cannot be read: {error.strerror or error}", remedy=remedy) from None
+        except pl.exceptions.ColumnNotFoundError as error:
+            raise StorageError(f"table {table}", f"no such column: {error}") from None
+        except pl.exceptions.PolarsError as error:
+            raise StorageError(str(path), f"not readable as Parquet: {error}", remedy=remedy) from error
+
+    def commit_table(
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        *,
+        experiment: str,
+        asset: str,
+        iteration: int | None,
+        fingerprint: str,
+        provenance: Provenance,
+    ) -> None:
+        """Write a table and its manifests; the data manifest is the commit.
+
+        Where another process has committed the same fingerprint meanwhile, its data stays and
+        this materialization points to it.
+
+        Raises:
+            StorageError: when the columns differ from the contract or the metadata is not JSON.
+        """
+        if table not in COLUMNS:
+            raise StorageError(f"table {table}", f"unknown; expected one of {', '.join(COLUMNS)}")
+        frame = conform(table, frame)
+        metadata = layout.plain(provenance.metadata, f"metadata of {asset}")
+        folder = layout.table_folder(self.home, table, fingerprint)
+        with exclusive(layout.lock_file(self.home, "table", f"{table}/{fingerprint}")):
+            if not self.has(table, fingerprint):
+                with atomic_file(folder / "data.parquet") as staging:
+                    frame.write_parquet(staging, compression="zstd", statistics=True)
+                    sizes = {"n_bytes": staging.stat().st_size, "sha256": file_digest(staging)}
+                body = {
+                    "table": table,
+                    "fingerprint": fingerprint,
+                    "n_rows": frame.height,
+                    "columns": frame.columns,
+                    **sizes,
+                    "code_version": provenance.code_version,
+                    "seed": provenance.seed,
+                    "run_id": provenance.run_id,
+                    "created_at": layout.stamp_time(layout.now_micros()),
+                    "metadata": metadata,
+                }
+                layout.write_manifest(folder / "manifest.json", body)
+        self._materialize(table, experiment, asset, iteration, fingerprint, provenance)
+
+    def link(
+        self,
+        table: str,
+        *,
+        experiment: str,
+        asset: str,
+        iteration: int | None,
+        fingerprint: str,
+        provenance: Provenance,
+    ) -> None:
+        """Adopt data that exists already; nothing is written if it is this asset's latest materialization.
+
+        Raises:
+            StorageError: when the data does not exist.
+        """
+        if not self.has(table, fingerprint):
+            path = layout.table_folder(self.home, table, fingerprint) / "manifest.json"
+            raise StorageError(str(path), "cannot be adopted: it does not exist", remedy="run the experiment again")
+        latest = layout.latest_manifest(layout.materialization_folder(self.home, experiment, asset, iteration))
+        if latest is None or latest.stem[17:] != fingerprint:
+            self._materialize(table, experiment, asset, iteration, fingerprint, provenance)
+
+    def _materialize(
+        self,
+        table: str,
+        experiment: str,
+        asset: str,
+        iteration: int | None,
+        fingerprint: str,
+        provenance: Provenance,
+    ) -> None:
+        data = layout.read_manifest(layout.table_folder(self.home, table, fingerprint) / "manifest.json")
+        folder = layout.materialization_folder(self.home, experiment, asset, iteration)
+        stamp = layout.next_stamp(folder)
+        body = {
+            "experiment": experiment,
+            "asset": asset,
+            "iteration": iteration,
+            "table": table,
+            "fingerprint": fingerprint,
+            "code_version": provenance.code_version,
+            "run_id": provenance.run_id,
+            "seed": provenance.seed,
+            "reused": provenance.reused,
+            "n_rows": data["n_rows"],
+            "seconds": layout.plain(provenance.seconds, f"seconds of {asset}"),
+            "created_at": layout.stamp_time(int(stamp)),
+            "metadata": layout.plain(provenance.metadata, f"metadata of {asset}"),
+        }
+        layout.write_manifest(folder / f"{stamp}-{fingerprint}.json", body)
+
+    def model_folder(self, fingerprint: str) -> Path:
+        """Final place of a checkpoint, whether or not it is there yet."""
+        return self.home / "models" / layout.safe(fingerprint, "model fingerprint")
+
+    def has_model(self, fingerprint: str) -> bool:
+        """Whether the checkpoint is committed: its folder appears whole, by one rename."""
+        return self.model_folder(fingerprint).is_dir()
+
+    @contextmanager
+    def new_model(self, fingerprint: str) -> Iterator[Path]:
+        """Yield an empty folder; on a clean exit it becomes the checkpoint, on an error it is removed."""
+        with atomic_folder(self.model_folder(fingerprint)) as staging:
+            yield staging
+
+    def work_folder(self, kind: str, fingerprint: str) -> Path:
+        """Place for resumable checkpoints of unfinished work (not made here); the caller removes it when done."""
+        return self.home / "work" / layout.safe(kind, "kind") / layout.safe(fingerprint, "fingerprint")
+
+    def pool(self, kind: str, fingerprint: str, schema: Mapping[str, pl.DataType], key: str = "response_id") -> Pool:
+        """The pool of single samples of one kind (``samples``, ``verifications``) and fingerprint."""
+        folder = self.home / "pools" / layout.safe(kind, "kind") / layout.safe(fingerprint, "fingerprint")
+        return Pool(folder, layout.lock_file(self.home, "pool", f"{kind}/{fingerprint}"), schema, key)

@@ -1,0 +1,228 @@
+"""MLflow: one parent run per experiment and Dagster run, one child run per iteration, model versions without copies.
+
+MLflow mirrors results for its UI and its registry; the truth stays in the manifests. Everything
+goes through ``MlflowClient`` with explicit run ids and tags, under one file lock, so that steps in
+separate processes log into the same runs. Importing MLflow takes 1.5 s, so it waits for the first call.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ops.errors import StorageError
+from ops.storage.atomic import atomic_file, exclusive
+from ops.storage.layout import safe
+
+RUN_TAG = "dagster/run_id"
+KIND_TAG = "mindgap.kind"
+ITERATION_TAG = "mindgap.iteration"
+FINGERPRINT_TAG = "mindgap.fingerprint"
+
+_METRIC_NAME = re.compile(r"[^\w\-. /]", re.ASCII)
+"""What MLflow refuses in the name of a metric or parameter."""
+
+
+class Tracker:
+    """Logs into ``home/mlflow/mlflow.db``. Every method may be called again, from any process."""
+
+    def __init__(self, home: Path) -> None:
+        """Nothing is created, and MLflow is not imported, before the first call that logs."""
+        self.home = Path(home).expanduser().resolve()
+        self.database = self.home / "mlflow" / "mlflow.db"
+        self.uri = f"sqlite:///{self.database}"
+        self._client: Any = None
+        self._runs: dict[tuple[str, str, int | None], str] = {}
+        self._starts: dict[str, int] = {}
+
+    def log_parent(
+        self,
+        experiment: str,
+        run_id: str,
+        metrics: Mapping[str, float | None] | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Log to the experiment's run of this Dagster run; returns the MLflow run id."""
+        with self._locked() as client:
+            run = self._run(client, experiment, run_id, None)
+            self._log(client, run, metrics or {}, params or {}, tags or {}, step=0)
+        return run
+
+    def log_iteration(
+        self,
+        experiment: str,
+        iteration: int,
+        run_id: str,
+        metrics: Mapping[str, float | None],
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Log to the child run of one iteration; returns its MLflow run id.
+
+        The metrics also go to the parent with the iteration as their step, which draws them over iterations.
+        Logging the same value again changes nothing. Metrics that are None are left out.
+        """
+        with self._locked() as client:
+            parent = self._run(client, experiment, run_id, None)
+            child = self._run(client, experiment, run_id, iteration, parent)
+            self._log(client, child, metrics, params or {}, tags or {}, step=iteration)
+            self._log(client, parent, metrics, {}, {}, step=iteration)
+        return child
+
+    def register_model(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        fingerprint: str,
+        experiment: str,
+        run_id: str,
+        iteration: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> int:
+        """Register the checkpoint in ``folder`` (not copied) as a version of ``name``, once per fingerprint.
+
+        ``iteration`` is the one that trained it; None for a base model, which belongs to the parent run.
+
+        Returns:
+            The version number, that of the earlier registration where there is one.
+        """
+        from mlflow.exceptions import MlflowException
+
+        safe(fingerprint, "model fingerprint")
+        with self._locked() as client:
+            wanted = f"name = '{safe(name, 'model name')}' AND tags.`{FINGERPRINT_TAG}` = '{fingerprint}'"
+            for version in client.search_model_versions(wanted):
+                return int(version.version)
+            parent = self._run(client, experiment, run_id, None)
+            run = parent if iteration is None else self._run(client, experiment, run_id, iteration, parent)
+            try:
+                client.get_registered_model(name)
+            except MlflowException:
+                client.create_registered_model(name)
+            version = client.create_model_version(
+                name,
+                source=Path(folder).resolve().as_uri(),
+                run_id=run,
+                tags={FINGERPRINT_TAG: fingerprint, **{key: str(value) for key, value in (tags or {}).items()}},
+                await_creation_for=0,
+            )
+            return int(version.version)
+
+    def finish(self, run_id: str, status: str = "FINISHED") -> int:
+        """End the runs of one Dagster run that are still running; returns how many (parents and children).
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+        """
+        if status not in ("FINISHED", "FAILED", "KILLED"):
+            raise ValueError(f"status: expected FINISHED, FAILED or KILLED, got {status!r}")
+        return self._end([run_id], status)
+
+    def kill_orphans(self, dagster_run_ids: list[str]) -> int:
+        """Mark what is still running of these dead Dagster runs KILLED; returns how many MLflow runs."""
+        return self._end(dagster_run_ids, "KILLED")
+
+    def _end(self, dagster_run_ids: list[str], status: str) -> int:
+        if not self.database.is_file() or not dagster_run_ids:
+            return 0
+        ended = 0
+        with self._locked() as client:
+            experiments = [item.experiment_id for item in client.search_experiments(max_results=50_000)]
+            for dagster_run in dagster_run_ids:
+                wanted = f"tags.`{RUN_TAG}` = '{_quotable(dagster_run)}' AND attributes.status = 'RUNNING'"
+                for run in client.search_runs(experiments, wanted, max_results=50_000):
+                    client.set_terminated(run.info.run_id, status)
+                    ended += 1
+        return ended
+
+    @contextmanager
+    def _locked(self) -> Iterator[Any]:
+        """The client, with the database made and no other process of ours writing to it."""
+        with exclusive(self.home / "locks" / "mlflow.lock"):
+            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            os.environ.setdefault("DO_NOT_TRACK", "true")
+            if not self.database.is_file():
+                self._create_database()
+            if self._client is None:
+                from mlflow.tracking import MlflowClient
+
+                self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            yield self._client
+
+    def _create_database(self) -> None:
+        """Make the tables in a temporary file first: a kill in between leaves no half-made database."""
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        with atomic_file(self.database) as staging:
+            store = SqlAlchemyStore(f"sqlite:///{staging}", self._artifacts())
+            store.engine.dispose()
+
+    def _artifacts(self) -> str:
+        return (self.home / "mlflow" / "artifacts").as_uri()
+
+    def _run(
+        self, client: Any, experiment: str, dagster_run: str, iteration: int | None, parent: str | None = None
+    ) -> str:
+        """Find or create the parent run (iteration None) or a child run; called under the lock."""
+        key = (experiment, dagster_run, iteration)
+        if key in self._runs:
+            return self._runs[key]
+        found = client.get_experiment_by_name(safe(experiment, "experiment"))
+        if found is not None and found.lifecycle_stage != "active":
+            remedy = f"restore it: MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore -x {found.experiment_id}"
+            raise StorageError(f"MLflow experiment {experiment}", "was deleted in MLflow", remedy=remedy)
+        place = (
+            found.experiment_id if found else client.create_experiment(experiment, f"{self._artifacts()}/{experiment}")
+        )
+        kind = {KIND_TAG: "experiment"} if parent is None else {KIND_TAG: "iteration", ITERATION_TAG: str(iteration)}
+        tags = {RUN_TAG: _quotable(dagster_run), **kind}
+        wanted = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        runs = client.search_runs([place], wanted, max_results=1)
+        if runs:
+            run = runs[0]
+        else:
+            name = experiment if parent is None else f"{experiment} iteration {iteration}"
+            more = {} if parent is None else {"mlflow.parentRunId": parent}
+            run = client.create_run(place, run_name=name, tags={**tags, **more})
+        self._runs[key] = run.info.run_id
+        self._starts[run.info.run_id] = run.info.start_time
+        return run.info.run_id
+
+    def _log(
+        self,
+        client: Any,
+        run: str,
+        metrics: Mapping[str, float | None],
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        step: int,
+    ) -> None:
+        """Log in batches. The run's start is every metric's time, so that logging again is not a second point."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        start = self._starts[run]
+        points = [
+            Metric(_METRIC_NAME.sub("_", name), float(value), start, step)
+            for name, value in metrics.items()
+            if value is not None
+        ]
+        kept = [Param(_METRIC_NAME.sub("_", name), str(value)) for name, value in params.items()]
+        marks = [RunTag(name, str(value)) for name, value in tags.items()]
+        while points or kept or marks:
+            client.log_batch(run, metrics=points[:800], params=kept[:100], tags=marks[:100])
+            points, kept, marks = points[800:], kept[100:], marks[100:]
+
+
+def _quotable(text: str) -> str:
+    if "'" in text or "`" in text:
+        raise StorageError("Dagster run id", f"{text!r} holds a quote", remedy="pass the id that Dagster gave")
+    return text

@@ -1,0 +1,1 @@
+"""Orchestration: the Dagster graph, and the ``mindgap`` command that runs it."""

@@ -1,0 +1,239 @@
+"""Asset checks: what must hold for a result to mean what it says. They only read the store."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.common import EXPERIMENT, iteration_key
+from ops.config import BuiltinModel
+from ops.errors import MindgapError
+from ops.lab import Lab
+from ops.plan import asset_name
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+GATE_AUROC = 0.65
+GATE_UNPARSEABLE_FRACTION = 0.05
+"""The gate that a built-in base model has to pass before a loop means anything."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of a check: whether it holds, a sentence saying why, and the numbers behind it."""
+
+    passed: bool
+    sentence: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def build_checks(iterations: int) -> list[dg.AssetChecksDefinition]:
+    """All checks of a graph with iterations 0..iterations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # partitioned checks are new in Dagster
+        return _all_checks(iterations)
+
+
+def _all_checks(iterations: int) -> list[dg.AssetChecksDefinition]:
+    checks = [
+        _check(
+            dg.AssetKey("problems"),
+            "train_eval_disjoint",
+            "No evaluation problem is trained on. Stops the run when one is.",
+            lambda lab, _: train_eval_disjoint(lab),
+            blocking=True,
+        ),
+        _check(
+            dg.AssetKey("base_model"),
+            "finite_loss",
+            "The training loss is a number.",
+            lambda lab, _: finite_loss(lab, "base_model", None),
+        ),
+        _check(
+            iteration_key(0, "gap_metrics"),
+            "base_model_gate",
+            "A built-in model verifies better than chance and answers in the right form before the loop starts.",
+            lambda lab, _: base_model_gate(lab),
+            severity=WARN,
+        ),
+    ]
+    for k in range(iterations + 1):
+        checks += _iteration_checks(k, trains=k < iterations)
+    return checks
+
+
+def _iteration_checks(k: int, *, trains: bool) -> list[dg.AssetChecksDefinition]:
+    checks = [
+        _check(
+            iteration_key(k, "generations"),
+            "unparseable_fraction",
+            "Few enough responses are unparseable (limits.unparseable_fraction of the experiment).",
+            unparseable_fraction,
+            iteration=k,
+        ),
+        _check(
+            iteration_key(k, "gap_metrics"),
+            "gap_above_zero",
+            "The gap's interval lies above zero: filtering by this verifier helps.",
+            gap_above_zero,
+            iteration=k,
+            severity=WARN,
+        ),
+    ]
+    if trains:
+        checks += [
+            _check(
+                iteration_key(k, "finetune_data"),
+                "filter_kept_something",
+                "The filter kept responses to train on.",
+                filter_kept_something,
+                iteration=k,
+                trains=True,
+            ),
+            _check(
+                iteration_key(k, "model"),
+                "finite_loss",
+                "The training loss is a number.",
+                lambda lab, iteration: finite_loss(lab, "model", iteration),
+                iteration=k,
+                trains=True,
+            ),
+        ]
+    return checks
+
+
+def _check(
+    asset: dg.AssetKey,
+    name: str,
+    description: str,
+    look: Callable[[Lab, int], Finding],
+    *,
+    iteration: int | None = None,
+    trains: bool = False,
+    severity: dg.AssetCheckSeverity = ERROR,
+    blocking: bool = False,
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        name=name,
+        description=description,
+        blocking=blocking,
+        partitions_def=EXPERIMENT,
+        required_resource_keys={"bench"},
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        try:
+            lab = context.resources.bench.reader(context.partition_key)
+            last = lab.experiment.iterations - (1 if trains else 0)
+            if iteration is not None and iteration > last:
+                finding = Finding(True, f"nothing to check: experiment {lab.experiment.name} has no such iteration")
+            else:
+                finding = look(lab, iteration or 0)
+        except MindgapError as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+        return dg.AssetCheckResult(
+            passed=finding.passed,
+            severity=severity,
+            description=finding.sentence,
+            metadata={"why": finding.sentence, **finding.numbers},
+        )
+
+    return check
+
+
+def train_eval_disjoint(lab: Lab) -> Finding:
+    """No problem identity stands in both splits."""
+    frame = lab.store.read("problems", lab.plan.fingerprints["problems"], ["split", "problem_id"])
+    splits = {name: set(frame.filter(pl.col("split") == name)["problem_id"]) for name in ("train", "eval")}
+    shared = splits["train"] & splits["eval"]
+    numbers = {"train_problems": len(splits["train"]), "eval_problems": len(splits["eval"]), "shared": len(shared)}
+    if shared:
+        return Finding(
+            False,
+            f"{len(shared)} problems are both trained on and evaluated, e.g. {min(shared)}: "
+            "accuracy would measure memory",
+            numbers,
+        )
+    return Finding(True, f"none of {len(splits['eval'])} evaluation problems is trained on", numbers)
+
+
+def unparseable_fraction(lab: Lab, iteration: int) -> Finding:
+    """The share of responses that the grader cannot parse, against the experiment's limit."""
+    frame = lab.store.read("generations", lab.plan.fingerprints[asset_name("generations", iteration)], ["verdict"])
+    share = float((frame["verdict"] == "unparseable").mean() or 0.0)  # type: ignore[arg-type]
+    limit = lab.experiment.limits.unparseable_fraction
+    numbers = {"unparseable_fraction": share, "limit": limit}
+    if share < limit or share == 0.0:
+        return Finding(True, f"{share:.1%} of the responses are unparseable, the limit is {limit:.1%}", numbers)
+    return Finding(
+        False,
+        f"{share:.1%} of the responses are unparseable, the limit is {limit:.1%}: they count as not correct. "
+        "SELECT reason, count(*) FROM generations GROUP BY 1 says why",
+        numbers,
+    )
+
+
+def filter_kept_something(lab: Lab, iteration: int) -> Finding:
+    """The filter kept rows; how many problems got none."""
+    frame = lab.store.read("finetune_data", lab.plan.fingerprints[asset_name("finetune_data", iteration)], ["problem_id"])
+    asked = lab.experiment.problems.train_per_iteration
+    empty = 1.0 - frame["problem_id"].n_unique() / asked
+    numbers = {"examples": frame.height, "problems_without_examples_fraction": empty}
+    if frame.is_empty():
+        return Finding(False, "the filter kept no response: there is nothing to fine-tune on; lower its threshold", numbers)
+    return Finding(True, f"{frame.height} examples; of {asked} problems, {empty:.0%} have none", numbers)
+
+
+def finite_loss(lab: Lab, asset: str, iteration: int | None) -> Finding:
+    """The final training loss of a model trained here."""
+    frame = lab.store.read("models", lab.plan.fingerprints[asset_name(asset, iteration)], ["final_loss", "optimizer_steps"])
+    loss, steps = frame.row(0)
+    if steps is None:
+        return Finding(True, "not trained here: a checkpoint that was given")
+    if loss is None or loss != loss or abs(loss) == float("inf"):
+        return Finding(False, f"the loss after {steps} steps is not a number: lower the learning rate")
+    return Finding(True, f"loss {loss:.3f} after {steps} steps", {"final_loss": loss})
+
+
+def gap_above_zero(lab: Lab, iteration: int) -> Finding:
+    """Every measured filter's gap on the evaluation split has an interval above zero."""
+    frame = _gap_rows(lab, iteration)
+    numbers, below = {}, []
+    for row in frame.iter_rows(named=True):
+        name = f"{row['verifier']} ({row['filter']})"
+        known = row["gap"] is not None and row["gap_low"] is not None
+        numbers[name] = f"{row['gap']:+.3f} [{row['gap_low']:+.3f}, {row['gap_high']:+.3f}]" if known else "undefined"
+        if not known or row["gap_low"] <= 0.0:
+            below.append(f"{name} {numbers[name]}")
+    if below:
+        return Finding(False, f"cannot be told from zero or less: {'; '.join(below)}", numbers)
+    return Finding(True, "; ".join(f"{name} {text}" for name, text in numbers.items()), numbers)
+
+
+def base_model_gate(lab: Lab) -> Finding:
+    """Binary-CoT AUC and malformed responses of a built-in base model."""
+    if not isinstance(lab.experiment.model, BuiltinModel):
+        return Finding(True, "not a built-in model: the gate is for the lab's own recipes")
+    rows = _gap_rows(lab, 0).filter(pl.col("verifier") == "binary_cot")
+    if rows.is_empty():
+        return Finding(True, "this experiment does not verify by binary_cot, which the gate looks at")
+    row = rows.row(0, named=True)
+    auroc, malformed = row["auroc"], row["unparseable_response_fraction"]
+    numbers = {"auroc": auroc if auroc is not None else "undefined", "unparseable_response_fraction": malformed}
+    faults = []
+    if auroc is None or auroc <= GATE_AUROC:
+        shown = "undefined" if auroc is None else f"{auroc:.3f}"
+        faults.append(f"its binary-CoT AUC is {shown}, at or below {GATE_AUROC} (0.5 is chance)")
+    if malformed >= GATE_UNPARSEABLE_FRACTION:
+        faults.append(f"{malformed:.1%} of its responses are unparseable, at or above {GATE_UNPARSEABLE_FRACTION:.0%}")
+    if faults:
+        return Finding(False, f"the base model is not ready for the loop: {'; '.join(faults)}; train it longer", numbers)
+    return Finding(True, f"binary-CoT AUC {auroc:.3f}, {malformed:.1%} unparseable responses", numbers)
+
+
+def _gap_rows(lab: Lab, iteration: int) -> pl.DataFrame:
+    frame = lab.store.read("gap_metrics", lab.plan.fingerprints[asset_name("gap_metrics", iteration)])
+    return frame.filter(pl.col("split") == "eval")

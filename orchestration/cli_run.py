@@ -1,0 +1,165 @@
+"""``mindgap run``: validate, recover, execute in this process against the persistent instance, show the result."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ops.config import load_experiment
+from ops.errors import MindgapError
+from ops.lab import experiments_folder
+from ops.stages.problems import check_problem_files
+from orchestration.instance import open_instance, prepare_environment
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, JobExecutionResult
+
+OK, FAILED, INVALID = 0, 1, 2
+
+
+def run_experiments(names: list[str], *, every: bool, verbose: bool) -> int:
+    """Run the named experiments one after the other; returns the exit code.
+
+    0: all done. 1: a step failed. 2: a file cannot be used; then nothing at all was run or written.
+    """
+    home = prepare_environment()
+    names = _chosen(names, every)
+    errors = _errors(names, home)
+    for error in errors:
+        click.echo(f"mindgap: {error}", err=True)
+    if errors or not names:
+        if not names:
+            click.echo("mindgap: no experiment named; `mindgap list` shows those there are", err=True)
+        return INVALID
+    os.environ["MINDGAP_PROGRESS"] = "terminal"
+    from orchestration.partitions import add_partitions
+    from orchestration.recover import recover
+
+    with open_instance() as instance:
+        for line in recover(instance, home):
+            click.echo(f"recovered: {line}", err=True)
+        add_partitions(instance, names)
+        for name in names:
+            code = _run_one(instance, name, verbose)
+            if code != OK:
+                return code
+    from orchestration.cli_report import show_report
+
+    sys.stderr.flush()
+    show_report(names)
+    return OK
+
+
+def _chosen(names: list[str], every: bool) -> list[str]:
+    from ops.config import load_experiments
+
+    found = [*names, *load_experiments(experiments_folder())[0]] if every else names
+    return list(dict.fromkeys(name.removesuffix(".yaml").rsplit("/", 1)[-1] for name in found))
+
+
+def _errors(names: list[str], home: Path) -> list[MindgapError]:
+    """What is wrong with each file and with what it points to: checkpoints, and every row of problem files."""
+    errors: list[MindgapError] = []
+    for name in names:
+        try:
+            _validate(name, home)
+        except MindgapError as error:
+            errors.append(error)
+    return errors
+
+
+def _validate(name: str, home: Path) -> None:
+    experiment = load_experiment(experiments_folder() / f"{name}.yaml")
+    lab = Lab(experiment, make_plan(experiment), Store(home))
+    if experiment.problems.train_file is not None:
+        from ops.stages.problems import all_problems
+
+        all_problems(lab)
+
+
+def _run_one(instance: DagsterInstance, name: str, verbose: bool) -> int:
+    start = time.monotonic()
+    click.echo(f"{name}: running", err=True)
+    result = execute(instance, name, verbose=verbose)
+    seconds = time.monotonic() - start
+    if not result.success:
+        click.echo(f"{name}: failed after {seconds:.0f} s\n  {cause(result)}", err=True)
+        click.echo(f"  run {result.run_id}; `mindgap ui` shows its log; run it again to resume", err=True)
+        return FAILED
+    computed, reused = _counts(result)
+    click.echo(f"{name}: done in {seconds:.1f} s ({computed} results computed, {reused} reused)", err=True)
+    return OK
+
+
+def execute(instance: DagsterInstance, name: str, *, verbose: bool = False) -> JobExecutionResult:
+    """Execute ``experiment_job`` for one partition in this process, as a run that the UI shows and can repeat."""
+    from dagster._core.execution.api import execute_run
+
+    from orchestration.recover import process_tag
+
+    job, job_def, origins = _job()
+    level = "DEBUG" if verbose else "CRITICAL"
+    run = instance.create_run_for_job(
+        job_def,
+        tags={**job_def.run_tags, "dagster/partition": name, "mindgap/launched_by": "mindgap run", **process_tag()},
+        run_config={"loggers": {"console": {"config": {"log_level": level}}}},
+        **origins,
+    )
+    return execute_run(job, run, instance)
+
+
+def _job() -> tuple[Any, Any, dict[str, Any]]:
+    """The reconstructable job, its definition, and the origins by which the UI finds its code location."""
+    from dagster import JobDefinition
+    from dagster._core.code_pointer import ModuleCodePointer
+    from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+    from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+    from ops.lab import PROJECT
+
+    module, project = "orchestration.definitions", str(PROJECT)
+    repository = ReconstructableRepository(
+        ModuleCodePointer(module, "defs", project), executable_path=sys.executable, entry_point=["dagster"]
+    )
+    job = ReconstructableJob(repository, "experiment_job")
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=module)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name="mindgap")
+    origin = RemoteRepositoryOrigin(location, "__repository__").get_job_origin("experiment_job")
+    definition = job.get_definition()
+    if not isinstance(definition, JobDefinition):
+        raise TypeError("experiment_job is not a job")
+    return job, definition, {"remote_job_origin": origin, "job_code_origin": job.get_python_origin()}
+
+
+def cause(result: JobExecutionResult) -> str:
+    """The first failed step and why, without a stack trace."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data is not None and data.user_failure_data.description:
+                return f"{event.step_key}: {data.user_failure_data.description}"
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            return f"{event.step_key}: {error.message.strip() if error is not None else 'failed'}"
+    for event in result.all_events:
+        if event.is_failure:
+            return str(event.message)
+    return "see the run's log"
+
+
+def _counts(result: JobExecutionResult) -> tuple[int, int]:
+    """(computed, reused) among the materialized assets."""
+    reused = [
+        event.step_materialization_data.materialization.metadata.get("reused")
+        for event in result.all_events
+        if event.is_step_materialization
+    ]
+    values = [bool(item.value) for item in reused if item is not None]
+    return values.count(False), values.count(True)

@@ -1,0 +1,69 @@
+"""The code location: every asset, check, job, schedule and sensor. Loaded by Dagster and by ``mindgap run``."""
+
+from __future__ import annotations
+
+import logging
+
+import dagster as dg
+
+from assets.base_model import base_model
+from assets.diversity_metrics import build_diversity_metrics
+from assets.finetune_data import build_finetune_data
+from assets.gap_metrics import build_gap_metrics
+from assets.generations import build_generations
+from assets.model import build_model
+from assets.problems import problems
+from assets.report import build_report
+from assets.verification_scores import build_verification_scores
+from orchestration.checks import build_checks
+from orchestration.instance import executor_name
+from orchestration.jobs import all_experiments_job, experiment_job
+from orchestration.partitions import valid_experiments
+from orchestration.resources import bench_resource, numbers_io_manager
+from orchestration.schedules import nightly_rerun
+from orchestration.sensors import new_experiment_files
+
+
+def largest_iterations() -> int:
+    """The last iteration that any valid experiment asks for; 1 where there is no valid one."""
+    experiments = valid_experiments(logging.getLogger("mindgap"))
+    return max((experiment.iterations for experiment in experiments.values()), default=1)
+
+
+def build_assets(iterations: int) -> list[dg.AssetsDefinition]:
+    """The graph with iterations 0..iterations: iteration k trains the model of k + 1, the last one trains nothing."""
+    assets = [problems, base_model]
+    for k in range(iterations + 1):
+        assets += [
+            build_generations(k),
+            build_verification_scores(k),
+            build_gap_metrics(k),
+            build_diversity_metrics(k),
+        ]
+        if k < iterations:
+            assets += [build_finetune_data(k), build_model(k)]
+    return [*assets, build_report(iterations)]
+
+
+def build_executor() -> dg.ExecutorDefinition:
+    """In this process by default; a process per step with MINDGAP_EXECUTOR=multiprocess."""
+    if executor_name() == "in_process":
+        return dg.in_process_executor
+    forks = {"forkserver": {"preload_modules": ["orchestration.definitions"]}}
+    return dg.multiprocess_executor.configured({"max_concurrent": 4, "start_method": forks})
+
+
+def build_definitions(iterations: int) -> dg.Definitions:
+    """Everything, for a graph with iterations 0..iterations."""
+    return dg.Definitions(
+        assets=build_assets(iterations),
+        asset_checks=build_checks(iterations),
+        jobs=[experiment_job, all_experiments_job],
+        schedules=[nightly_rerun],
+        sensors=[new_experiment_files],
+        resources={"bench": bench_resource(iterations), "numbers": numbers_io_manager},
+        executor=build_executor(),
+    )
+
+
+defs = build_definitions(largest_iterations())

@@ -1,0 +1,244 @@
+"""A small fabricated home: three arms, two iterations, every table filled, by hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+import ops
+from ops.storage.catalog import rebuild_catalog
+from ops.storage.layout import asset_key
+from ops.storage.schemas import polars_schema
+from ops.storage.store import Provenance, Store
+
+ITERATIONS = 2
+ASSETS = {
+    "generations": "generations",
+    "verification_scores": "verification_scores",
+    "gap_metrics": "gap_metrics",
+    "diversity_metrics": "diversity_metrics",
+    "finetune_data": "finetune_data",
+    "model": "models",
+}
+ARMS = ("demo", "demo-gold", "demo-no-filter")
+PROBLEMS = [("eval", "e0"), ("eval", "e1"), ("train", "t0"), ("train", "t1")]
+SAMPLES = 4
+
+
+def row_of(table: str, **values: Any) -> dict[str, Any]:
+    """A row with every column of ``table``, None where not given."""
+    unknown = set(values) - set(polars_schema(table))
+    assert not unknown, unknown
+    return {name: values.get(name) for name in polars_schema(table)}
+
+
+def frame_of(table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame([row_of(table, **row) for row in rows], schema=polars_schema(table))
+
+
+def provenance(**values: Any) -> Provenance:
+    return Provenance(
+        **{"run_id": "run-1", "code_version": "1", "seconds": 0.5, "reused": False, "metadata": {}, **values}
+    )
+
+
+def commit(
+    store: Store, table: str, frame: pl.DataFrame, fingerprint: str, experiment: str = "demo", iteration: int | None = 0
+) -> None:
+    assets = {"models": "model" if iteration is not None else "base_model", "reports": "report"}
+    store.commit_table(
+        table,
+        frame,
+        experiment=experiment,
+        asset=assets.get(table, table),
+        iteration=iteration,
+        fingerprint=fingerprint,
+        provenance=provenance(),
+    )
+
+
+def number_frame(k: int, rows: int = 1) -> pl.DataFrame:
+    """Diversity rows that all say ``k``: small data whose wholeness is easy to check."""
+    return frame_of("diversity_metrics", [{"split": "eval", "metric": "pass_at_k", "k": k, "value": float(k)}] * rows)
+
+
+def verdict_of(iteration: int, problem: int, sample: int) -> str:
+    """Later iterations answer more samples right; sample 3 of the first problem cannot be parsed."""
+    if problem == 0 and sample == 3:
+        return "unparseable"
+    return "correct" if (problem + sample) % 4 <= iteration else "incorrect"
+
+
+def generations(iteration: int, model: str) -> pl.DataFrame:
+    rows = []
+    for p, (split, problem) in enumerate(PROBLEMS):
+        for s in range(SAMPLES):
+            verdict = verdict_of(iteration, p, s)
+            rows.append(
+                {
+                    "split": split,
+                    "problem_id": problem,
+                    "sample_index": s,
+                    "response": f"1+{s} 'quoted' 😀",
+                    "answer": None if verdict == "unparseable" else f"1+{s}",
+                    "verdict": verdict,
+                    "strict_verdict": verdict if s else "unparseable",
+                    "n_tokens": 5 + s,
+                    "logprob": -1.0 - s,
+                    "seed": 1000 + s,
+                    "model_fingerprint": model,
+                    "prompt": f"{problem}?",
+                    "reason": "",
+                    "finish_reason": "length" if verdict == "unparseable" else "stop",
+                    "engine": "transformers",
+                    "engine_version": "5",
+                    "response_id": f"{model}-{problem}-{s}",
+                }
+            )
+    return frame_of("generations", rows)
+
+
+def scores(responses: pl.DataFrame, model: str) -> pl.DataFrame:
+    """Binary CoT accepts what is right and also sample 2; logit is one number for all."""
+    rows = []
+    for row in responses.iter_rows(named=True):
+        mine = {name: row[name] for name in ("split", "problem_id", "sample_index", "response_id")}
+        accepted = row["verdict"] == "correct" or row["sample_index"] == 2
+        cot = {"verifier": "binary_cot", "transcript": "I add the numbers:\nyes" if accepted else "no", "n_tokens": 9}
+        verdict = "unparseable" if row["sample_index"] == 3 else "correct" if accepted else "incorrect"
+        score = None if verdict == "unparseable" else float(accepted)
+        rows.append({**mine, **cot, "verifier_model": model, "score": score, "verdict": verdict})
+        logit = {"verifier": "logit", "transcript": "", "n_tokens": 0, "score": 0.25, "verdict": "correct"}
+        rows.append({**mine, **logit, "verifier_model": model})
+    return frame_of("verification_scores", rows)
+
+
+def gap_rows(iteration: int, lift: float) -> pl.DataFrame:
+    rows = []
+    for split in ("eval", "train"):
+        for verifier, gap in (("binary_cot", 0.2), ("logit", 0.05)):
+            accuracy = 0.3 + lift * iteration
+            row: dict[str, Any] = {"split": split, "verifier": verifier, "filter": "threshold", "threshold": 0.5}
+            row |= {"n_problems": 2, "n_responses": 8, "strict_accuracy": accuracy - 0.05, "kept_fraction": 0.4}
+            row |= {"unparseable_fraction": 0.25, "unparseable_response_fraction": 0.125, "n_problems_kept_empty": 0}
+            row |= {"n_problems_solved": 0}
+            values = {"accuracy": accuracy, "filtered_accuracy": accuracy + gap, "gap": gap}
+            values |= {"relative_gap": gap / (1 - accuracy), "auroc": 0.5 + gap}
+            for name, value in values.items():
+                row |= {name: value, f"{name}_low": value - 0.04, f"{name}_high": value + 0.04}
+            rows.append(row)
+    return frame_of("gap_metrics", rows)
+
+
+def diversity_rows(iteration: int) -> pl.DataFrame:
+    rows = []
+    for split in ("eval", "train"):
+        for k, value in ((1, 0.3 + 0.1 * iteration), (64, 0.8 - 0.1 * iteration)):
+            rows.append({"split": split, "metric": "pass_at_k", "k": k, "value": value})
+            rows.append({"split": split, "metric": "distinct_answers_in_k", "k": k, "value": 1.0 + k / 8})
+        rows.append({"split": split, "metric": "answer_entropy_nats", "k": None, "value": 1.5 - 0.5 * iteration})
+    return frame_of(
+        "diversity_metrics",
+        [{**row, "low": row["value"] - 0.05, "high": row["value"] + 0.05, "n_problems": 2} for row in rows],
+    )
+
+
+def model_row(model: str, parent: str | None, generates: int) -> pl.DataFrame:
+    trained = {"n_parameters": 1000, "train_tokens": 5000, "train_flops": 3e7, "optimizer_steps": 10, "final_loss": 0.9}
+    role = "base" if parent is None else "finetuned"
+    row = {"role": role, "generates_iteration": generates, "model_fingerprint": model, "parent_fingerprint": parent}
+    return frame_of("models", [{**row, "path": f"models/{model}", "seconds": 3.0, **trained}])
+
+
+def tables_of(arm: str) -> dict[tuple[str, int | None], tuple[str, pl.DataFrame]]:
+    """(asset, iteration) -> (fingerprint, frame); the arms share the base model and its first generations."""
+    problems = [
+        {"split": split, "problem_id": name, "task": "countdown", "data": '{"numbers": [1, 2], "target": 3}'}
+        | {"train_iteration": 0 if split == "train" else None}
+        for split, name in PROBLEMS
+    ]
+    found: dict[tuple[str, int | None], tuple[str, pl.DataFrame]] = {
+        ("problems", None): ("problems0", frame_of("problems", problems)),
+        ("base_model", None): ("base0", model_row("base0", None, 0)),
+        ("report", None): (f"rep-{arm}", frame_of("reports", [{"answer": "It rises.", "html_path": "reports/a.html"}])),
+    }
+    model = "base0"
+    for k in range(ITERATIONS):
+        mark = f"{arm}-{k}" if k else "shared-0"
+        responses = generations(k, model)
+        found["generations", k] = (f"gen-{mark}", responses)
+        found["verification_scores", k] = (f"ver-{mark}", scores(responses, model))
+        found["gap_metrics", k] = (f"gap-{arm}-{k}", gap_rows(k, 0.2 if arm == "demo-gold" else 0.1))
+        found["diversity_metrics", k] = (f"div-{mark}", diversity_rows(k))
+        if k + 1 < ITERATIONS:
+            kept = responses.filter((pl.col("split") == "train") & (pl.col("verdict") == "correct"))
+            kept = kept.with_columns(completion=pl.col("response"), weight=pl.lit(1.0))
+            found["finetune_data", k] = (f"fin-{arm}-{k}", kept.select(list(polars_schema("finetune_data"))))
+            parent, model = model, f"model-{arm}-{k + 1}"
+            found["model", k] = (model, model_row(model, parent, k + 1))
+    return found
+
+
+def fabricate(home: Path) -> Store:
+    """Fill ``home`` with the three arms, an older plan of demo included, and build its catalog."""
+    store = Store(home)
+    commit(store, "gap_metrics", gap_rows(0, 0.0), "gap-old")
+    for arm in ARMS:
+        tables = tables_of(arm)
+        config = {
+            "name": arm,
+            "hypothesis": f"{arm} rises",
+            "iterations": ITERATIONS - 1,
+            "task": {"name": "countdown"},
+        }
+        config |= {"model": {"kind": "builtin", "recipe": "countdown", "size": "s"}, "sampling": {"temperature": 1.0}}
+        plan = {asset_key(*key): fingerprint for key, (fingerprint, _) in tables.items()}
+        store.register_experiment(arm, config, plan, run_id=f"run-{arm}")
+        for (asset, iteration), (fingerprint, frame) in tables.items():
+            table = {**ASSETS, "problems": "problems", "base_model": "models", "report": "reports"}[asset]
+            reused = store.has(table, fingerprint)
+            more = {"metadata": {"accuracy": 0.5, "kept": 3}, "seed": 7, "run_id": f"run-{arm}", "reused": reused}
+            where = dict(experiment=arm, asset=asset, iteration=iteration, fingerprint=fingerprint)
+            if reused:
+                store.link(table, provenance=provenance(**more), **where)
+            else:
+                store.commit_table(table, frame, provenance=provenance(**more), **where)
+    rebuild_catalog(home)
+    return store
+
+
+@pytest.fixture(scope="session")
+def fabricated(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The fabricated home; read it, do not write to it."""
+    return fabricate(tmp_path_factory.mktemp("fabricated") / "home")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "home")
+
+
+@pytest.fixture
+def made() -> SimpleNamespace:
+    """The helpers of this file, for tests (which cannot import a conftest by name)."""
+    return SimpleNamespace(
+        commit=commit,
+        frame_of=frame_of,
+        number_frame=number_frame,
+        provenance=provenance,
+        fabricate=fabricate,
+        ARMS=ARMS,
+    )
+
+
+@pytest.fixture
+def child_environment() -> dict[str, str]:
+    """Environment of a subprocess that imports ``ops``."""
+    root = str(Path(ops.__file__).resolve().parent.parent)
+    return {**os.environ, "PYTHONPATH": root, "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}

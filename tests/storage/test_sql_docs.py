@@ -1,0 +1,74 @@
+"""docs/sql.md: every query runs and answers, and every column is described."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ops
+from ops.storage.query import query
+from ops.storage.schemas import COLUMNS
+
+TEXT = (Path(ops.__file__).resolve().parent.parent / "docs" / "sql.md").read_text(encoding="utf-8")
+QUERIES = dict(re.findall(r"^### (.+?)\n+```sql\n(.*?)```", TEXT, re.M | re.S))
+
+
+def answer(store, title: str):
+    [sql] = [sql for name, sql in QUERIES.items() if title in name]
+    return query(store.home, sql)
+
+
+def test_every_block_is_found():
+    assert len(QUERIES) == TEXT.count("```sql") >= 12
+
+
+@pytest.mark.parametrize("title", QUERIES)
+def test_each_query_answers(fabricated, title):
+    assert query(fabricated.home, QUERIES[title]).height > 0
+
+
+def described(table: str) -> set[str]:
+    """Columns that the table of ``### table`` describes."""
+    section = re.search(rf"^### {table}\n(.*?)(?=^##)", TEXT, re.M | re.S)[1]
+    return {name for line in re.findall(r"^\| (`.*?) \|", section, re.M) for name in re.findall(r"`(\w+)`", line)}
+
+
+@pytest.mark.parametrize("table", [*COLUMNS, "experiments", "materializations"])
+def test_every_column_is_described_and_no_other(fabricated, table):
+    columns = set(query(fabricated.home, f"DESCRIBE {table}")["column_name"])
+    common = {"experiment", "iteration", "fingerprint"} if table in COLUMNS else set()
+    assert described(table) == columns - common
+
+
+def test_the_answers_are_what_the_data_says(fabricated):
+    gaps = answer(fabricated, "Accuracy and gap per iteration").filter(experiment="demo", verifier="binary_cot")
+    assert gaps["accuracy"].to_list() == pytest.approx([0.3, 0.4])
+    assert gaps["gap"].to_list() == pytest.approx([0.2, 0.2]) and gaps["gap_is_positive"].to_list() == [True, True]
+    passes = answer(fabricated, "pass@1 beside pass@64").filter(experiment="demo")
+    assert passes["pass_at_1"].to_list() == pytest.approx([0.3, 0.4])
+    assert passes["pass_at_64"].to_list() == pytest.approx([0.8, 0.7])
+    changes = answer(fabricated, "How do the arms compare").filter(experiment="demo-gold")
+    assert changes["change"].to_list() == pytest.approx([0.1, -0.1])
+    # Binary CoT accepts sample 2 whatever it is; of the four problems, (p + 2) % 4 <= 0 is right at p = 2 only.
+    wrong = answer(fabricated, "What did the verifier accept")
+    assert wrong.filter(experiment="demo", iteration=0)["problem_id"].sort().to_list() == ["e0", "e1", "t1"]
+    assert wrong["transcript"].unique().to_list() == ["I add the numbers:\nyes"]
+    # At iteration 0 of the eval split: (0, 0) and (1, 3) are right, and the verdict on sample 3 is never parseable.
+    matrix = answer(fabricated, "confusion matrix").filter(experiment="demo", iteration=0, verifier="binary_cot")
+    assert {row[3]: row[4:] for row in matrix.rows()} == {
+        "correct": (1, 0, 1),
+        "incorrect": (2, 3, 0),
+        "unparseable": (0, 0, 1),
+    }
+    [source] = answer(fabricated, "Where does a number come from").rows(named=True)
+    assert (source["fingerprint"], source["seed"], source["run_id"]) == ("gap-demo-0", 7, "run-demo")
+    assert Path(source["data_path"]).is_file() and source["temperature"] == "1.0"
+    versions = answer(fabricated, "What was it before")
+    assert versions["fingerprint"].to_list() == ["gap-old", "gap-demo-0"]
+    assert versions["is_current"].to_list() == [False, True]
+    kept = answer(fabricated, "How much does each filter keep").filter(experiment="demo", verifier="binary_cot")
+    assert kept["n_trained_on"].to_list() == [2, 0] and kept["trained_on_accuracy"].to_list() == [1.0, None]
+    assert answer(fabricated, "Which data do experiments share").height == 5
+    assert answer(fabricated, "Is anything damaged").rows() == [(0, None)]
