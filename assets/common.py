@@ -80,9 +80,7 @@ def cpu_asset(
     return measured
 
 
-def commit_op(
-    name: str, iteration: int, description: str, stage: Callable[[Lab, int], StageResult]
-) -> dg.OpDefinition:
+def commit_op(name: str, iteration: int, description: str, stage: Callable[[Lab, int], StageResult]) -> dg.OpDefinition:
     """The CPU op behind a GPU op: it runs ``stage`` and reports the asset, with the GPU op's numbers beside its own."""
 
     @dg.op(

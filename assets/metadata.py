@@ -20,7 +20,7 @@ def shown(result: StageResult, gpu_numbers: Mapping[str, Any] | None = None) -> 
     """Metadata of one materialization.
 
     Args:
-        gpu_numbers: what the GPU op in front reported, e.g. tokens per second; shown where the stage says nothing itself.
+        gpu_numbers: what the GPU op in front reported, e.g. tokens per second.
     """
     numbers = dict(gpu_numbers or {}) | dict(result.metadata)
     plot = numbers.pop("plot", None)

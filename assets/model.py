@@ -23,7 +23,7 @@ def build_model(iteration: int) -> dg.AssetsDefinition:
         finetune_model,
         trains=True,
     )
-    register = commit_op("register_model", iteration, "Commit the model's row and register its version.", register_model)
+    register = commit_op("register_model", iteration, "Commit the model's row, register its version.", register_model)
 
     @dg.graph_asset(
         **about("model", iteration, {"torch", "huggingface", "mlflow"}, DESCRIPTION, gpu=True),

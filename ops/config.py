@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ops.builtin.sizes import RECIPES, SIZES
 from ops.engines import ENGINES
 from ops.errors import ExperimentError, MindgapError
+from ops.explain import explain, show
 from ops.selection import FILTERS
 from ops.tasks import TASKS
 from ops.training import METHODS
-from ops.variants import Strict, union
+from ops.variants import Seed, Strict, union
 from ops.verifiers import VERIFIERS
+from ops.yaml_file import REMEDY, read_mapping
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 
@@ -29,7 +29,7 @@ class BuiltinModel(Strict):
     size: str = "s"
     steps: int = Field(2100, ge=1, le=1_000_000)
     batch_size: int = Field(64, ge=1, le=4096)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @field_validator("recipe")
     @classmethod
@@ -64,7 +64,7 @@ class HubModel(Strict):
 class Problems(Strict):
     """Which problems, and how many."""
 
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     train_per_iteration: int = Field(400, ge=1)
     eval: int = Field(200, ge=2)
     train_file: str | None = None
@@ -79,7 +79,7 @@ class Sampling(Strict):
     temperature: float = Field(1.0, ge=0.0, le=10.0)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     max_tokens: int = Field(24, ge=1, le=32768)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class Statistics(Strict):
@@ -87,7 +87,7 @@ class Statistics(Strict):
 
     resamples: int = Field(2000, ge=200, le=100_000)
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class Limits(Strict):
@@ -124,12 +124,12 @@ class Experiment(Strict):
         names = [verifier.name for verifier in self.verifiers]
         if len(set(names)) != len(names):
             raise ValueError(f"verifiers: each verifier once, got {', '.join(names)}")
-        for field, filters in (("filter", (self.filter,)), ("gap_filters", self.gap_filters)):
-            for item in filters:
-                if item.verifier_name is not None and item.verifier_name not in names:
-                    raise ValueError(
-                        f"{field}.verifier: one of the listed verifiers ({', '.join(names)}), got {item.verifier_name}"
-                    )
+        filters = {"filter": self.filter} | {f"gap_filters[{i}]": item for i, item in enumerate(self.gap_filters)}
+        for field, item in filters.items():
+            if item.verifier_name is not None and item.verifier_name not in names:
+                raise ValueError(
+                    f"{field}.verifier: one of the listed verifiers ({', '.join(names)}), got {item.verifier_name}"
+                )
         if isinstance(self.model, BuiltinModel):
             RECIPES[self.model.recipe].check_task(self.task)
         elif self.training.replay_fraction > 0:
@@ -149,10 +149,11 @@ class Experiment(Strict):
         for split, count in wanted.items():
             capacity = self.task.capacity(split)
             if capacity is not None and count > capacity:
-                field = "eval" if split == "eval" else "train_per_iteration"
-                detail = f" for {self.iterations + 1} iterations" if split == "train" else ""
+                if split == "eval":
+                    raise ValueError(f"problems.eval: at most {capacity}, all there are of this task, got {count}")
                 raise ValueError(
-                    f"problems.{field}: at most {capacity} distinct {split} problems exist{detail}, {count} asked for"
+                    f"problems.train_per_iteration: at most {capacity // (self.iterations + 1)} ({capacity} distinct "
+                    f"training problems for iterations 0..{self.iterations}), got {self.problems.train_per_iteration}"
                 )
 
     def measured_filters(self) -> tuple[Any, ...]:
@@ -166,30 +167,6 @@ class Experiment(Strict):
         return tuple(chosen)
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses duplicate keys and reads 1e-3 as a number."""
-
-
-def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict:
-    seen: set[str] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf)$|^\.(nan|NaN)$"),
-    list("-+0123456789."),
-)
-
-REMEDY = "see docs/experiments.md for every field, or copy experiments/demo.yaml"
-
-
 def load_experiment(path: str | Path) -> Experiment:
     """Read and validate one experiment file.
 
@@ -198,29 +175,20 @@ def load_experiment(path: str | Path) -> Experiment:
     """
     path = Path(path)
     where = _shown(path)
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except FileNotFoundError:
-        raise ExperimentError(where, "no such file", remedy="`mindgap list` shows the experiments there are") from None
-    except OSError as error:
-        raise ExperimentError(where, f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ExperimentError(where, f"not UTF-8 text (byte {error.start})", remedy="save it as UTF-8") from None
-    except (yaml.YAMLError, TypeError) as error:
-        text = " ".join(str(error).split())
-        raise ExperimentError(where, f"not valid YAML: {text}", remedy=REMEDY) from None
-    if not isinstance(data, dict):
-        raise ExperimentError(where, f"expected a mapping of fields, got {_kind(data)}", remedy=REMEDY)
+    data = read_mapping(path, where)
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        field, problem = explain(error)
+        field, problem = explain(error, Experiment)
         raise ExperimentError(where, problem, field=field, remedy=REMEDY) from None
     except MindgapError as error:
         raise ExperimentError(where, error.problem, field=error.field, remedy=error.remedy or REMEDY) from None
     if experiment.name != path.stem:
         raise ExperimentError(
-            where, f"expected the file's own name {path.stem!r}, got {experiment.name!r}", field="name"
+            where,
+            f"expected the file's own name {path.stem!r}, got {experiment.name!r}",
+            field="name",
+            remedy="rename the file or the experiment",
         )
     return _with_paths(experiment, path.resolve().parent, where)
 
@@ -229,7 +197,7 @@ def _with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
     """Make relative paths relative to the experiment file, and refuse files that are not there."""
     update: dict[str, Any] = {}
     if isinstance(experiment.model, FolderModel):
-        path = (folder / Path(experiment.model.path).expanduser()).resolve()
+        path = _resolved(folder, experiment.model.path, where, "model.path")
         if not (path / "config.json").is_file():
             raise ExperimentError(
                 where,
@@ -242,13 +210,31 @@ def _with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
     for field in ("train_file", "eval_file"):
         value = getattr(experiment.problems, field)
         if value is not None:
-            path = (folder / Path(value).expanduser()).resolve()
+            path = _resolved(folder, value, where, f"problems.{field}")
             if not path.is_file():
-                raise ExperimentError(where, f"no such file: {path}", field=f"problems.{field}")
+                raise ExperimentError(
+                    where,
+                    f"expected a JSONL file, found none at {path}",
+                    field=f"problems.{field}",
+                    remedy="relative paths start at the experiment file",
+                )
             files[field] = str(path)
     if files:
         update["problems"] = experiment.problems.model_copy(update=files)
     return experiment.model_copy(update=update) if update else experiment
+
+
+def _resolved(folder: Path, value: str, where: str, field: str) -> Path:
+    try:
+        path = (folder / Path(value).expanduser()).resolve()
+        path.exists()
+        return path
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ExperimentError(where, f"expected a path, got {show(value)} ({_reason(error)})", field=field, remedy=REMEDY) from None
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def load_experiments(folder: str | Path) -> tuple[dict[str, Experiment], dict[str, ExperimentError]]:
@@ -261,44 +247,6 @@ def load_experiments(folder: str | Path) -> tuple[dict[str, Experiment], dict[st
         except ExperimentError as error:
             bad[path.stem] = error
     return good, bad
-
-
-def explain(error: ValidationError) -> tuple[str | None, str]:
-    """The first wrong field of a pydantic error and a sentence saying what was expected and found."""
-    first = error.errors(include_url=False)[0]
-    variant_names = {*TASKS, *VERIFIERS, *FILTERS, *METHODS, *ENGINES, "builtin", "folder", "hub"}
-    parts = [str(part) for i, part in enumerate(first["loc"]) if not (i > 0 and part in variant_names)]
-    field = re.sub(r"\.(\d+)", r"[\1]", ".".join(parts)) or None
-    found = first.get("input")
-    kind = first["type"]
-    more = f" ({error.error_count() - 1} more wrong)" if error.error_count() > 1 else ""
-    if kind == "extra_forbidden":
-        return field, f"unknown key{more}"
-    if kind == "missing":
-        return field, f"required, but missing{more}"
-    if kind == "value_error":
-        message = str(first["ctx"]["error"])
-        match = re.match(r"^([a-z_]+(?:[.\[][\w\].]+)*): (.*)$", message, re.S)
-        if match and not field:
-            return match[1], f"expected {match[2]}"
-        return field, f"expected {message}" + (f", got {found!r}" if not isinstance(found, dict) else "") + more
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        key = "kind" if "builtin" in str(first["ctx"].get("expected_tags", "")) or field == "model" else "name"
-        if kind == "union_tag_not_found":
-            return f"{field}.{key}", f"required, but missing{more}"
-        expected = first["ctx"]["expected_tags"].replace("'", "")
-        return f"{field}.{key}", f"expected one of {expected}, got {first['ctx']['tag']!r}{more}"
-    message = first["msg"].replace("Input should be", "expected").replace("String should", "expected text that should")
-    return field, f"{message}, got {_shorten(found)}{more}"
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _kind(value: Any) -> str:
-    return "an empty file" if value is None else f"a {type(value).__name__}"
 
 
 def _shown(path: Path) -> str:

@@ -11,6 +11,10 @@ from typing import Annotated, Any, Union
 from pydantic import BaseModel, ConfigDict, Field
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""Any seed in a file: what every random generator takes."""
+
+
 class Strict(BaseModel):
     """Base of everything read from a file: unknown keys, wrong types and NaN are refused."""
 

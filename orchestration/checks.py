@@ -171,25 +171,31 @@ def unparseable_fraction(lab: Lab, iteration: int) -> Finding:
     return Finding(
         False,
         f"{share:.1%} of the responses are unparseable, the limit is {limit:.1%}: they count as not correct. "
-        "SELECT reason, count(*) FROM generations GROUP BY 1 says why",
+        "the column reason of generations says why",
         numbers,
     )
 
 
 def filter_kept_something(lab: Lab, iteration: int) -> Finding:
     """The filter kept rows; how many problems got none."""
-    frame = lab.store.read("finetune_data", lab.plan.fingerprints[asset_name("finetune_data", iteration)], ["problem_id"])
+    frame = lab.store.read(
+        "finetune_data", lab.plan.fingerprints[asset_name("finetune_data", iteration)], ["problem_id"]
+    )
     asked = lab.experiment.problems.train_per_iteration
     empty = 1.0 - frame["problem_id"].n_unique() / asked
     numbers = {"examples": frame.height, "problems_without_examples_fraction": empty}
     if frame.is_empty():
-        return Finding(False, "the filter kept no response: there is nothing to fine-tune on; lower its threshold", numbers)
+        return Finding(
+            False, "the filter kept no response: there is nothing to fine-tune on; lower its threshold", numbers
+        )
     return Finding(True, f"{frame.height} examples; of {asked} problems, {empty:.0%} have none", numbers)
 
 
 def finite_loss(lab: Lab, asset: str, iteration: int | None) -> Finding:
     """The final training loss of a model trained here."""
-    frame = lab.store.read("models", lab.plan.fingerprints[asset_name(asset, iteration)], ["final_loss", "optimizer_steps"])
+    frame = lab.store.read(
+        "models", lab.plan.fingerprints[asset_name(asset, iteration)], ["final_loss", "optimizer_steps"]
+    )
     loss, steps = frame.row(0)
     if steps is None:
         return Finding(True, "not trained here: a checkpoint that was given")
@@ -230,7 +236,7 @@ def base_model_gate(lab: Lab) -> Finding:
     if malformed >= GATE_UNPARSEABLE_FRACTION:
         faults.append(f"{malformed:.1%} of its responses are unparseable, at or above {GATE_UNPARSEABLE_FRACTION:.0%}")
     if faults:
-        return Finding(False, f"the base model is not ready for the loop: {'; '.join(faults)}; train it longer", numbers)
+        return Finding(False, f"the base model is not ready: {'; '.join(faults)}; train it longer", numbers)
     return Finding(True, f"binary-CoT AUC {auroc:.3f}, {malformed:.1%} unparseable responses", numbers)
 
 

@@ -14,7 +14,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class _Commands(click.Group):
-    """Commands in the order in which a person meets them; an error that the user can mend is one message, never a trace."""
+    """Commands in the order in which a person meets them; an error that a user can mend is one message, no trace."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)

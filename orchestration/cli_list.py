@@ -34,7 +34,9 @@ def list_experiments() -> None:
                 "experiment": name,
                 "task": experiment.task.name,
                 "model": _model(experiment.model),
-                "filter": " ".join(str(part) for part in (experiment.filter.name, experiment.filter.verifier_name) if part),
+                "filter": " ".join(
+                    str(part) for part in (experiment.filter.name, experiment.filter.verifier_name) if part
+                ),
                 "iterations": experiment.iterations,
                 "measured": f"{measured} of {experiment.iterations + 1}",
                 "last result": row["last"].strftime("%Y-%m-%d %H:%M") if row and row["last"] else "never run",

@@ -52,7 +52,7 @@ def _next_steps(names: list[str]) -> list[str]:
     places = {
         "make ui": "the asset graph on http://127.0.0.1:3000",
         "make mlflow": "metrics over iterations, model versions",
-        'mindgap sql "FROM gap_metrics"': f"everything by SQL (docs/sql.md); it lies in {_short(home / 'mindgap.duckdb')}",
+        'mindgap sql "FROM gap_metrics"': f"all of it by SQL (docs/sql.md), from {_short(home / 'mindgap.duckdb')}",
     }
     return [*lines, *(f"  {place:<50} {what}" for place, what in places.items())]
 

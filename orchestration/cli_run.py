@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ops.config import load_experiment
 from ops.errors import MindgapError
-from ops.lab import experiments_folder
+from ops.lab import PROJECT, experiments_folder
+from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
 from orchestration.instance import open_instance, prepare_environment
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, JobExecutionResult
+    from dagster._core.definitions.reconstruct import ReconstructableJob
+    from dagster._core.remote_origin import RemoteJobOrigin
 
 OK, FAILED, INVALID = 0, 1, 2
+DEFINITIONS = "orchestration.definitions"
 
 
 def run_experiments(names: list[str], *, every: bool, verbose: bool) -> int:
@@ -29,7 +32,7 @@ def run_experiments(names: list[str], *, every: bool, verbose: bool) -> int:
     """
     home = prepare_environment()
     names = _chosen(names, every)
-    errors = _errors(names, home)
+    errors = _errors(names)
     for error in errors:
         click.echo(f"mindgap: {error}", err=True)
     if errors or not names:
@@ -62,24 +65,17 @@ def _chosen(names: list[str], every: bool) -> list[str]:
     return list(dict.fromkeys(name.removesuffix(".yaml").rsplit("/", 1)[-1] for name in found))
 
 
-def _errors(names: list[str], home: Path) -> list[MindgapError]:
+def _errors(names: list[str]) -> list[MindgapError]:
     """What is wrong with each file and with what it points to: checkpoints, and every row of problem files."""
     errors: list[MindgapError] = []
     for name in names:
         try:
-            _validate(name, home)
+            experiment = load_experiment(experiments_folder() / f"{name}.yaml")
+            make_plan(experiment)
+            check_problem_files(experiment)
         except MindgapError as error:
             errors.append(error)
     return errors
-
-
-def _validate(name: str, home: Path) -> None:
-    experiment = load_experiment(experiments_folder() / f"{name}.yaml")
-    lab = Lab(experiment, make_plan(experiment), Store(home))
-    if experiment.problems.train_file is not None:
-        from ops.stages.problems import all_problems
-
-        all_problems(lab)
 
 
 def _run_one(instance: DagsterInstance, name: str, verbose: bool) -> int:
@@ -102,39 +98,38 @@ def execute(instance: DagsterInstance, name: str, *, verbose: bool = False) -> J
 
     from orchestration.recover import process_tag
 
-    job, job_def, origins = _job()
+    job = reconstructable_job("experiment_job")
+    job_def = job.get_definition()
     level = "DEBUG" if verbose else "CRITICAL"
     run = instance.create_run_for_job(
         job_def,
         tags={**job_def.run_tags, "dagster/partition": name, "mindgap/launched_by": "mindgap run", **process_tag()},
         run_config={"loggers": {"console": {"config": {"log_level": level}}}},
-        **origins,
+        remote_job_origin=_ui_origin("experiment_job"),
+        job_code_origin=job.get_python_origin(),
     )
     return execute_run(job, run, instance)
 
 
-def _job() -> tuple[Any, Any, dict[str, Any]]:
-    """The reconstructable job, its definition, and the origins by which the UI finds its code location."""
-    from dagster import JobDefinition
+def reconstructable_job(name: str) -> ReconstructableJob:
+    """A job that Dagster can load again in another process, as the multiprocess executor does."""
     from dagster._core.code_pointer import ModuleCodePointer
     from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+
+    pointer = ModuleCodePointer(DEFINITIONS, "defs", str(PROJECT))
+    return ReconstructableJob(
+        ReconstructableRepository(pointer, executable_path=sys.executable, entry_point=["dagster"]), name
+    )
+
+
+def _ui_origin(job: str) -> RemoteJobOrigin:
+    """Where the UI finds the job of a run that it did not start: the code location of workspace.yaml."""
     from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-    from ops.lab import PROJECT
-
-    module, project = "orchestration.definitions", str(PROJECT)
-    repository = ReconstructableRepository(
-        ModuleCodePointer(module, "defs", project), executable_path=sys.executable, entry_point=["dagster"]
-    )
-    job = ReconstructableJob(repository, "experiment_job")
-    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=module)
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=DEFINITIONS)
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name="mindgap")
-    origin = RemoteRepositoryOrigin(location, "__repository__").get_job_origin("experiment_job")
-    definition = job.get_definition()
-    if not isinstance(definition, JobDefinition):
-        raise TypeError("experiment_job is not a job")
-    return job, definition, {"remote_job_origin": origin, "job_code_origin": job.get_python_origin()}
+    return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job)
 
 
 def cause(result: JobExecutionResult) -> str:

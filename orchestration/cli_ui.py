@@ -26,7 +26,7 @@ def serve(port: int) -> int:
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-w", "workspace.yaml"]
     command += ["-h", "127.0.0.1", "-p", str(port), "--log-level", "warning"]
     # The folder of dagster.yaml; its storage is elsewhere. Without it Dagster makes a temporary folder in the clone.
-    server = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "DAGSTER_HOME": str(PROJECT)})
+    server = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "DAGSTER_HOME": str(PROJECT)})  # noqa: S603
     while True:
         try:
             return server.wait()

@@ -54,7 +54,9 @@ def executor_name() -> str:
     """
     name = os.environ.get(EXECUTOR_VARIABLE) or EXECUTORS[0]
     if name not in EXECUTORS:
-        raise SetupError("environment", f"expected one of {', '.join(EXECUTORS)}, got {name!r}", field=EXECUTOR_VARIABLE)
+        raise SetupError(
+            "environment", f"expected one of {', '.join(EXECUTORS)}, got {name!r}", field=EXECUTOR_VARIABLE
+        )
     return name
 
 
@@ -73,6 +75,8 @@ def open_instance(*, capture_output: bool = False) -> DagsterInstance:
     folder = Path(os.environ["MINDGAP_DAGSTER"])
     quick_sqlite.install(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    quiet = {"compute_logs": {"module": "dagster.core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
+    quiet = {
+        "compute_logs": {"module": "dagster.core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    }
     overrides = {} if capture_output else quiet
     return DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), config_dir=str(PROJECT), overrides=overrides))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+
 from ops.config import load_experiment
 from ops.errors import ExperimentError
 from ops.lab import Lab, experiments_folder, home_folder
@@ -46,10 +47,10 @@ class Bench:
         self._terminal: Progress = terminal() if os.environ.get(PROGRESS_VARIABLE) == "terminal" else silent
 
     def close(self, status: str) -> None:
-        """Free the engines, and end the MLflow run where this process executed all of it."""
+        """Free the engines, and end the MLflow run: after a failure, or where this process executed all of it."""
         if self._lab is not None:
             self._lab.close()
-        if self._tracking is not None and self._alone:
+        if self._tracking is not None and (self._alone or status == "FAILED"):
             self._tracking.finish(status)
 
     def lab(self, experiment: str, run_id: str, log: Any) -> Lab:
@@ -91,6 +92,8 @@ class Bench:
             raise RuntimeError("committed: no lab is open")
         rebuild_catalog(self._lab.store.home)
         self._tracking.record(result)
+        if result.asset == "report" and not self._alone:
+            self._tracking.finish("FINISHED")
 
     def free_engines(self) -> None:
         """Close loaded engines, so that a retry starts with empty memory."""

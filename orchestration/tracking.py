@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ops.lab import Lab
@@ -26,32 +27,37 @@ class RunTracking:
         """
         self._lab = lab
         self._tracker = Tracker(lab.store.home)
+        self._alone = wait_for_news
+        self._has_news = not wait_for_news
+        self._has_logged = False
         self._waiting: list[Callable[[], Any]] = [self._describe]
-        self._open = not wait_for_news
 
     def record(self, result: StageResult) -> None:
         """Log a stage's metrics, or register its model; at once, or when the run has computed something."""
-        self._open = self._open or not result.reused
+        self._has_news = self._has_news or not result.reused
         asset, iteration = _parts(result.asset)
         if asset in ("gap_metrics", "diversity_metrics"):
             metrics = {key: float(value) for key, value in result.metadata.items() if _is_number(value)}
-            self._waiting.append(lambda: self._log(iteration or 0, metrics))
+            self._waiting.append(partial(self._log, iteration or 0, metrics))
         elif asset in ("base_model", "model"):
-            self._waiting.append(lambda: self._register(iteration, result))
-        if self._open:
+            self._waiting.append(partial(self._register, iteration))
+        else:
+            return
+        if self._has_news:
             waiting, self._waiting = self._waiting, []
+            self._has_logged = True
             for call in waiting:
                 call()
 
     def finish(self, status: str) -> None:
         """End the run's MLflow runs, if it has any. ``status``: FINISHED, FAILED or KILLED."""
-        if self._open:
+        if self._has_logged or not self._alone:
             self._tracker.finish(self._lab.run_id, status)
 
     def _log(self, iteration: int, metrics: dict[str, float]) -> None:
         self._tracker.log_iteration(self._lab.experiment.name, iteration, self._lab.run_id, metrics)
 
-    def _register(self, iteration: int | None, result: StageResult) -> None:
+    def _register(self, iteration: int | None) -> None:
         generates = 0 if iteration is None else iteration + 1
         self._tracker.register_model(
             self._lab.experiment.name,

@@ -1,249 +1,278 @@
-"""Malformed experiment files and dataset rows: each one clear error that names file and field, and nothing written."""
+"""Malformed experiment files and dataset rows: one clear error each, exit code not 0, nothing written."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from ops.config import Experiment, load_experiment, load_experiments
+from ops.config import load_experiment, load_experiments
 from ops.errors import DatasetError, ExperimentError
 from ops.tasks.countdown import Countdown
 from ops.tasks.rows import read_problem_file
+from ops.tasks.sudoku import Sudoku
 
-PROJECT = Path(__file__).resolve().parent.parent
-GOOD = yaml.safe_load(
-    """
-name: bad
-hypothesis: A sentence that is long enough.
-model: {kind: builtin, recipe: countdown, size: a, steps: 10}
-task: {name: countdown}
-problems: {train_per_iteration: 5, eval: 5}
-sampling: {n_train: 2, n_eval: 4}
-verifiers: [{name: binary_cot}, {name: logit}]
-filter: {name: threshold, verifier: binary_cot, threshold: 0.5}
-iterations: 1
-training: {name: sft}
-"""
-)
-
-
-def _with(**changes):
-    return {**GOOD, **changes}
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = sorted((ROOT / "experiments").glob("*.yaml"))
+BASE = {
+    "name": "broken",
+    "hypothesis": "A broken file is refused with one clear error.",
+    "model": {"kind": "builtin", "recipe": "countdown", "size": "a", "steps": 10},
+    "task": {"name": "countdown"},
+    "problems": {"train_per_iteration": 4, "eval": 4},
+    "sampling": {"n_train": 2, "n_eval": 2},
+    "verifiers": [{"name": "binary_cot"}, {"name": "logit"}],
+    "filter": {"name": "threshold", "verifier": "binary_cot", "threshold": 0.5},
+    "iterations": 1,
+    "training": {"name": "sft", "epochs": 1},
+}
+REMOVED = object()
 
 
-def _without(*names):
-    return {key: value for key, value in GOOD.items() if key not in names}
+def changed(**changes: Any) -> str:
+    """BASE as YAML with ``sampling__top_p=2`` and the like."""
+    data = copy.deepcopy(BASE)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place: Any = data
+        for part in parents:
+            place = place[part]
+        if value is REMOVED:
+            del place[last]
+        else:
+            place[last] = value
+    return yaml.safe_dump(data, sort_keys=False)
 
 
-MALFORMED = {
-    # what is wrong: (content, field named in the error, words of the error)
-    "unknown key": (_with(temperature=1), "temperature", "unknown key"),
-    "unknown nested key": (_with(sampling={"n": 4}), "sampling.n", "unknown key"),
-    "missing field": (_without("filter"), "filter", "required"),
-    "no hypothesis": (_without("hypothesis"), "hypothesis", "required"),
-    "empty hypothesis": (_with(hypothesis="?"), "hypothesis", "at least 10"),
-    "text for a number": (_with(sampling={"n_train": "many"}), "sampling.n_train", "integer"),
-    "number in quotes": (_with(iterations="3"), "iterations", "integer"),
-    "fraction for a count": (_with(iterations=1.5), "iterations", "integer"),
-    "true for a count": (_with(iterations=True), "iterations", "integer"),
-    "negative count": (_with(problems={"eval": -1}), "problems.eval", "greater than or equal to 2"),
-    "zero samples": (_with(sampling={"n_eval": 0}), "sampling.n_eval", "greater than or equal to 1"),
-    "top_p above 1": (_with(sampling={"top_p": 1.5}), "sampling.top_p", "less than or equal to 1"),
-    "not a number": (_with(sampling={"temperature": float("nan")}), "sampling.temperature", "finite"),
-    "unknown model kind": (_with(model={"kind": "openai"}), "model.kind", "builtin, folder, hub"),
-    "model without kind": (_with(model={"size": "a"}), "model.kind", "required"),
-    "unknown size": (_with(model={"kind": "builtin", "size": "xxl"}), "model.size", "a, xxs, xs, s, m"),
-    "unknown recipe": (_with(model={"kind": "builtin", "recipe": "chess"}), "model.recipe", "countdown"),
-    "missing checkpoint folder": (_with(model={"kind": "folder", "path": "nowhere"}), "model.path", "config.json"),
-    "malformed hub id": (_with(model={"kind": "hub", "id": "just-a-name"}), "model.id", "pattern"),
-    "unknown task": (_with(task={"name": "chess"}), "task.name", "countdown, sudoku"),
-    "task that the model was not made for": (_with(task={"name": "sudoku"}), "task.name", "countdown"),
-    "numbers that the model was not made for": (_with(task={"name": "countdown", "numbers": 4}), "task.numbers", "3"),
-    "unknown verifier": (_with(verifiers=[{"name": "oracle"}]), "verifiers[0].name", "binary_cot, logit"),
-    "no verifiers": (_with(verifiers=[]), "verifiers", "at least 1"),
-    "verifiers not a list": (_with(verifiers={"name": "logit"}), "verifiers", "got"),
-    "a verifier twice": (_with(verifiers=[{"name": "logit"}, {"name": "logit"}]), "verifiers", "once"),
-    "unknown filter": (_with(filter={"name": "magic"}), "filter.name", "threshold"),
-    "filter without its verifier": (
-        _with(verifiers=[{"name": "logit"}]),
+HUB = {"kind": "hub", "id": "owner/model"}
+BAD: dict[str, tuple[str | bytes, str | None, str]] = {
+    "empty file": ("", None, "expected a mapping of fields, got an empty file"),
+    "a list": ("- name: broken\n", None, "expected a mapping of fields, got a list"),
+    "a text": ("broken", None, "expected a mapping of fields, got a text"),
+    "not YAML": ("name: [", None, "not valid YAML: line 1, column 8"),
+    "a tab": ("name: broken\n\tmodel: 1\n", None, "not valid YAML: line 2, column 1"),
+    "two documents": ("name: a\n---\nname: b\n", None, "not valid YAML: line 2"),
+    "duplicate key": ("name: broken\nname: other\n", None, "line 2, column 1: key 'name' appears twice"),
+    "duplicate nested key": ("model: {kind: hub, kind: folder}\n", None, "key 'kind' appears twice"),
+    "merge key": ("a: &a {b: 1}\nc:\n  <<: *a\n", None, "line 3, column 3: merge keys (<<) are not read"),
+    "key that is no text": ("1: 2\n", None, "expected a text as key, got 1"),
+    "python tag": ("name: !!python/object/apply:os.system ['true']\n", None, "could not determine a constructor"),
+    "deep nesting": ("a: " + "[" * 5000, None, "nested too deeply"),
+    "huge file": ("#" * 1_000_001, None, "expected at most 1,000,000 bytes"),
+    "not UTF-8": (b"name: \xff\n", None, "not UTF-8 text (byte 6)"),
+    "NUL": (b"name: bro\0ken\n", None, "character 10 is not allowed"),
+    "misspelt field": (changed(model=REMOVED, modle={}), "modle", "unknown key; did you mean model?"),
+    "misspelt nested field": (changed(sampling__temprature=1.0), "sampling.temprature", "did you mean temperature?"),
+    "unknown field": (changed(training__xyz=1), "training.xyz", "expected one of name, start_from, learning_rate"),
+    "missing field": (changed(hypothesis=REMOVED), "hypothesis", "required, but missing"),
+    "missing parameter": (changed(filter={"name": "threshold", "verifier": "logit"}), "filter.threshold", "required"),
+    "missing variant name": (changed(task={"numbers": 3}), "task.name", "required, but missing; expected one of"),
+    "text for integer": (changed(iterations="three"), "iterations", "expected a whole number, got 'three'"),
+    "fraction for integer": (changed(iterations=1.5), "iterations", "expected a whole number, got 1.5"),
+    "yes for integer": (changed(iterations=True), "iterations", "expected a whole number, got true"),
+    "integer for text": (changed(hypothesis=7), "hypothesis", "expected text, got 7"),
+    "list for mapping": (changed(model=[1]), "model", "expected a mapping of fields, got a list"),
+    "text for mapping": (changed(task="countdown"), "task", "expected a mapping of fields, got 'countdown'"),
+    "mapping for list": (changed(verifiers={"name": "logit"}), "verifiers", "expected a list, got a mapping"),
+    "nothing": (changed(sampling=None), "sampling", "expected a mapping of fields, got nothing"),
+    "NaN": (changed(sampling__temperature=float("nan")), "sampling.temperature", "expected a finite number, got nan"),
+    "too small": (changed(iterations=0), "iterations", "expected a number of at least 1, got 0"),
+    "too large": (changed(iterations=21), "iterations", "expected a number of at most 20, got 21"),
+    "not above": (changed(sampling__top_p=0.0), "sampling.top_p", "expected a number above 0, got 0.0"),
+    "not below": (changed(training__replay_fraction=1.0), "training.replay_fraction", "expected a number below 1"),
+    "seed of 70 bits": (changed(sampling__seed=2**70), "sampling.seed", "expected a number below 9223372036854775808"),
+    "short hypothesis": (changed(hypothesis="x"), "hypothesis", "expected text of at least 10 characters"),
+    "name with spaces": (changed(name="My Experiment"), "name", "expected text that matches the pattern"),
+    "name of another file": (changed(name="other"), "name", "expected the file's own name 'broken', got 'other'"),
+    "unknown kind": (changed(model__kind="api"), "model.kind", "expected one of builtin, folder, hub, got 'api'"),
+    "unknown size": (changed(model__size="xl"), "model.size", "expected one of a, xxs, xs, s, m, got 'xl'"),
+    "unknown task": (changed(task__name="gsm8k"), "task.name", "expected one of countdown, sudoku, got 'gsm8k'"),
+    "unknown verifier": (changed(verifiers=[{"name": "oracle"}]), "verifiers[0].name", "expected one of binary_cot, "),
+    "no verifier": (changed(verifiers=[]), "verifiers", "expected at least 1 item, got an empty list"),
+    "verifier twice": (changed(verifiers=[{"name": "logit"}] * 2), "verifiers", "expected each verifier once"),
+    "filter of no verifier": (
+        changed(filter__verifier="tournament"),
         "filter.verifier",
-        "one of the listed verifiers",
+        "expected one of the listed verifiers (binary_cot, logit), got tournament",
     ),
-    "quantile out of range": (
-        _with(filter={"name": "quantile", "verifier": "logit", "q": 1.0}),
-        "filter.q",
-        "less than 1",
+    "gap filter of no verifier": (
+        changed(gap_filters=[BASE["filter"], {"name": "quantile", "verifier": "no", "q": 0.5}]),
+        "gap_filters[1].verifier",
+        "expected one of the listed verifiers",
     ),
-    "replay without a built-in model": (
-        _with(model={"kind": "hub", "id": "a/b"}, training={"name": "sft", "replay_fraction": 0.5}),
-        "training.replay_fraction",
-        "not built in",
+    "gap filter parameter": (
+        changed(gap_filters=[{"name": "quantile", "verifier": "logit", "q": 1.5}]),
+        "gap_filters[0].q",
+        "expected a number below 1, got 1.5",
     ),
-    "greedy with many samples": (
-        _with(sampling={"temperature": 0.0, "n_train": 2}),
-        "sampling.temperature",
-        "above 0",
+    "recipe and task": (changed(task={"name": "sudoku"}), "task.name", "expected countdown"),
+    "blanks in disorder": (
+        changed(task={"name": "sudoku", "min_blanks": 9, "max_blanks": 7}),
+        "task.min_blanks",
+        "expected at most max_blanks (7), got 9",
     ),
-    "more problems than exist": (_with(problems={"eval": 5000}), "problems.eval", "at most"),
-    "more training problems than exist": (
-        _with(problems={"train_per_iteration": 3000}),
-        "problems.train_per_iteration",
-        "at most",
+    "replay without documents": (changed(model=HUB, training__replay_fraction=0.5), "training.replay_fraction", "0"),
+    "hub id": (changed(model={"kind": "hub", "id": "nobody"}), "model.id", "expected text that matches"),
+    "missing checkpoint": (
+        changed(model={"kind": "folder", "path": "nowhere"}),
+        "model.path",
+        "config.json, found none",
     ),
-    "one problem file of two": (_with(problems={"train_file": "t.jsonl"}), "problems.train_file", "eval_file"),
-    "missing problem file": (
-        _with(problems={"train_file": "t.jsonl", "eval_file": "e.jsonl"}),
+    "impossible path": (changed(model={"kind": "folder", "path": "a\0b"}), "model.path", "expected a path"),
+    "greedy samples": (changed(sampling__temperature=0.0), "sampling.temperature", "above 0 when n is above 1"),
+    "one problem file": (
+        changed(problems__train_file="x.jsonl"),
         "problems.train_file",
-        "no such file",
+        "both train_file and eval_file",
     ),
-    "unknown engine": (_with(engine={"name": "tgi"}), "engine.name", "transformers"),
-    "unknown training method": (_with(training={"name": "ppo"}), "training.name", "sft"),
-    "name of another file": (_with(name="good"), "name", "'bad'"),
-    "name that is no name": (_with(name="../../etc"), "name", "pattern"),
+    "missing problem file": (
+        changed(problems={"train_file": "x.jsonl", "eval_file": "y.jsonl"}),
+        "problems.train_file",
+        "expected a JSONL file, found none at",
+    ),
+    "too many problems": (
+        changed(problems__train_per_iteration=100_000),
+        "problems.train_per_iteration",
+        "distinct training problems for iterations 0..1), got 100000",
+    ),
+    "too many evaluation problems": (changed(problems__eval=5000), "problems.eval", "expected at most 793"),
 }
 
 
-@pytest.mark.parametrize("case", list(MALFORMED))
-def test_malformed_fields(case, tmp_path):
-    content, field, words = MALFORMED[case]
-    path = tmp_path / "bad.yaml"
-    path.write_text(yaml.safe_dump(content))
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_experiments_are_valid(path):
+    assert load_experiment(path).name == path.stem
+
+
+def test_the_file_that_the_bad_ones_are_made_from_is_good(tmp_path):
+    (tmp_path / "broken.yaml").write_text(changed())
+    assert load_experiment(tmp_path / "broken.yaml").iterations == 1
+
+
+@pytest.mark.parametrize(("content", "field", "problem"), BAD.values(), ids=BAD.keys())
+def test_a_malformed_experiment_file(tmp_path, content, field, problem):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ExperimentError) as caught:
         load_experiment(path)
-    message = str(caught.value)
-    assert caught.value.field == field, message
-    assert words in message
-    assert "bad.yaml" in message
-    assert "remedy:" in message or field in ("name", "problems.train_file")
+    error = caught.value
+    assert error.where == str(path)
+    assert error.field == field
+    assert problem in error.problem
+    assert error.remedy
+    assert len(error.problem) < 400
+    assert "\n" not in error.problem
+    assert load_experiments(tmp_path)[1]["broken"].problem == error.problem
+    assert [item.name for item in tmp_path.iterdir()] == ["broken.yaml"]
 
 
-BROKEN_TEXT = {
-    "empty file": (b"", "mapping"),
-    "a list": (b"- a\n- b\n", "mapping"),
-    "not YAML": (b"name: [unclosed\n", "not valid YAML"),
-    "a key twice": (b"name: bad\nname: bad\n", "twice"),
-    "a tab": (b"name:\tbad\n\thypothesis: x\n", "not valid YAML"),
-    "a Python object": (b"name: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
-    "not UTF-8": (b"name: \xff\xfe\n", "UTF-8"),
+def test_more_than_one_mistake_is_one_error_that_counts_the_others(tmp_path):
+    (tmp_path / "broken.yaml").write_text(changed(iterations=0, hypothesis="x", filtr=1))
+    with pytest.raises(ExperimentError, match=r"filtr: unknown key; did you mean filter\? \(2 more wrong\)"):
+        load_experiment(tmp_path / "broken.yaml")
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    with pytest.raises(ExperimentError, match="no such file"):
+        load_experiment(tmp_path / "absent.yaml")
+    (tmp_path / "broken.yaml").mkdir()
+    with pytest.raises(ExperimentError, match="cannot be read: Is a directory"):
+        load_experiment(tmp_path / "broken.yaml")
+
+
+BAD_ROWS: dict[str, tuple[Any, Any, str | None, str]] = {
+    "countdown: not an object": (Countdown(), [1, 2, 3], None, "found an array"),
+    "countdown: unknown key": (Countdown(), {"numbers": [10, 8, 6], "goal": 12}, "goal", "unknown key"),
+    "countdown: no numbers": (Countdown(), {"target": 12}, "numbers", "got None"),
+    "countdown: text": (Countdown(), {"numbers": ["10", 8, 6], "target": 12}, "numbers", "a list of integers"),
+    "countdown: true": (Countdown(), {"numbers": [True, 8, 6], "target": 12}, "numbers", "a list of integers"),
+    "countdown: two numbers": (Countdown(), {"numbers": [10, 8], "target": 12}, "numbers", "expected 3 integers"),
+    "countdown: too large": (Countdown(), {"numbers": [10, 8, 99], "target": 12}, "numbers", "from 1 to 12"),
+    "countdown: target": (Countdown(), {"numbers": [10, 8, 6], "target": 100}, "target", "from 1 to 99"),
+    "countdown: fraction": (Countdown(), {"numbers": [10, 8, 6], "target": 12.0}, "target", "an integer"),
+    "countdown: unreachable": (Countdown(), {"numbers": [1, 1, 1], "target": 99}, "target", "cannot be reached"),
+    "sudoku: unknown key": (Sudoku(), {"puzzle": "2.4.41..3.14.423", "id": 1}, "id", "unknown key"),
+    "sudoku: no puzzle": (Sudoku(), {}, "puzzle", "required, but missing"),
+    "sudoku: rows": (Sudoku(), {"puzzle": ["2.4."]}, "puzzle", "expected a text of 16 characters"),
+    "sudoku: too short": (Sudoku(), {"puzzle": "2.4."}, "puzzle", "expected a text of 16 characters"),
+    "sudoku: letter": (Sudoku(), {"puzzle": "x.4.41..3.14.423"}, "puzzle", "characters 1-4"),
+    "sudoku: ambiguous": (Sudoku(), {"puzzle": "." * 16}, "puzzle", "exactly one solution"),
+    "sudoku: impossible": (Sudoku(), {"puzzle": "11" + "." * 14}, "puzzle", "has none"),
 }
 
 
-@pytest.mark.parametrize("case", list(BROKEN_TEXT))
-def test_broken_text(case, tmp_path):
-    data, words = BROKEN_TEXT[case]
-    path = tmp_path / "bad.yaml"
-    path.write_bytes(data)
-    with pytest.raises(ExperimentError) as caught:
-        load_experiment(path)
-    assert words in str(caught.value)
-    assert "bad.yaml" in str(caught.value)
-
-
-BAD_ROWS = {
-    "not JSON": (b"{numbers: 1}\n", ":2"),
-    "not an object": (b"[10, 8, 6]\n", ":2"),
-    "missing field": (b'{"numbers": [10, 8, 6]}\n', "target"),
-    "wrong type": (b'{"numbers": "10 8 6", "target": 12}\n', "numbers"),
-    "unreachable": (b'{"numbers": [1, 1, 1], "target": 98}\n', "target"),
-    "unknown key": (b'{"numbers": [10, 8, 6], "target": 12, "hint": 1}\n', "hint"),
-    "a problem twice": (b'{"numbers": [3, 4, 5], "target": 17}\n', ":2"),
-    "invalid UTF-8": (b'{"numbers": [10, 8, 6], "target": 12, "problem_id": "\xff"}\n', ":2"),
-    "NUL byte": (b'{"numbers": [10, 8, 6],\x00 "target": 12}\n', ":2"),
-}
-
-
-@pytest.mark.parametrize("case", list(BAD_ROWS))
-def test_bad_rows_name_file_and_line(case, tmp_path):
-    row, words = BAD_ROWS[case]
+@pytest.mark.parametrize(("task", "row", "field", "problem"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_a_malformed_row(tmp_path, task, row, field, problem):
+    """The first row is good; the second is not: nothing of the file is returned."""
+    good = {"countdown": {"numbers": [10, 8, 6], "target": 12}, "sudoku": {"puzzle": "1...3.12.14343.1"}}[task.name]
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'{"numbers": [3, 4, 5], "target": 17}\n' + row)
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n")
     with pytest.raises(DatasetError) as caught:
-        read_problem_file(Countdown(), str(path), "train")
-    assert "rows.jsonl:2" in str(caught.value)
-    assert words in str(caught.value)
+        read_problem_file(task, path, "train")
+    assert (caught.value.where, caught.value.field) == (f"{path}:2", field)
+    assert problem in caught.value.problem
+    assert caught.value.remedy
 
 
-def test_good_rows_are_read(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text(
-        '{"numbers": [3, 4, 5], "target": 17}\n{"numbers": [10, 8, 6], "target": 12, "problem_id": "mine"}\n'
+def mindgap(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "MINDGAP_HOME": str(folder / "home"), "MINDGAP_EXPERIMENTS": str(folder)}
+    return subprocess.run(
+        [sys.executable, "-m", "orchestration.cli", *arguments],
+        cwd=ROOT,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
-    assert [p.problem_id for p in read_problem_file(Countdown(), str(path), "eval")] == ["countdown-3.4.5-17", "mine"]
 
 
-def _run(folder: Path, home: Path, *names: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "MINDGAP_EXPERIMENTS": str(folder), "MINDGAP_HOME": str(home)}
-    command = [sys.executable, "-m", "orchestration.cli", "run", *names]
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120)
+ROWS = '{"numbers": [10, 8, 6], "target": 12}\n'
+FILES = {"train_per_iteration": 1, "eval": 2, "train_file": "train.jsonl", "eval_file": "eval.jsonl"}
+REFUSED = {
+    "no such experiment": ({}, "no such file"),
+    "not YAML": ({"broken.yaml": "name: ["}, "not valid YAML: line 1"),
+    "misspelt field": ({"broken.yaml": changed(sampling__temprature=1.0)}, "sampling.temprature: unknown key"),
+    "missing checkpoint": ({"broken.yaml": changed(model={"kind": "folder", "path": "x"})}, "model.path: expected"),
+    "too few rows": (
+        {"broken.yaml": changed(problems=FILES), "train.jsonl": ROWS, "eval.jsonl": ROWS},
+        "eval.jsonl: problems.eval: 1 problems, 2 needed",
+    ),
+    "bad row": (
+        {
+            "broken.yaml": changed(problems=FILES),
+            "train.jsonl": ROWS + "{\n",
+            "eval.jsonl": ROWS + ROWS.replace("12", "24"),
+        },
+        "train.jsonl:2: not valid JSON",
+    ),
+}
 
 
-def test_the_command_refuses_before_anything_is_written(tmp_path):
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"numbers": [1, 1, 1], "target": 98}) + "\n")
-    cases = {
-        "fields": _with(name="fields", iterations="3"),
-        "rows": _with(name="rows", problems={"train_file": "rows.jsonl", "eval_file": "rows.jsonl", "eval": 2}),
-    }
-    for name, content in cases.items():
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    for name, words in (("fields", "fields.yaml: iterations"), ("rows", "rows.jsonl:1"), ("nowhere", "no such file")):
-        home = tmp_path / f"home-{name}"
-        done = _run(tmp_path, home, name)
-        assert done.returncode != 0
-        assert words in done.stderr, done.stderr
-        assert "Traceback" not in done.stderr
-        assert not home.exists() or not any(path.is_file() for path in home.rglob("*"))
+@pytest.mark.parametrize(("files", "problem"), REFUSED.values(), ids=REFUSED.keys())
+def test_mindgap_run_refuses_and_writes_nothing(tmp_path, files, problem):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    done = mindgap(tmp_path, "run", "broken")
+    assert done.returncode not in (0, None)
+    assert problem in done.stderr
+    assert done.stderr.count("mindgap:") == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (tmp_path / "home").exists()
+    assert {item.name for item in tmp_path.iterdir()} == set(files)
 
 
-def test_one_bad_file_does_not_hide_the_good_ones(tmp_path):
-    (tmp_path / "good.yaml").write_text(yaml.safe_dump(_with(name="good")))
-    (tmp_path / "bad.yaml").write_text("name: [")
-    good, bad = load_experiments(tmp_path)
-    assert list(good) == ["good"]
-    assert list(bad) == ["bad"]
-
-
-def test_numbers_in_scientific_notation_are_numbers(tmp_path):
-    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(GOOD).replace("name: sft", "name: sft\n  learning_rate: 1e-3"))
-    assert load_experiment(tmp_path / "bad.yaml").training.learning_rate == 1e-3
-
-
-def test_relative_paths_start_at_the_experiment_file(tmp_path, monkeypatch):
-    monkeypatch.chdir("/")
-    (tmp_path / "data").mkdir()
-    for name in ("t", "e"):
-        (tmp_path / "data" / f"{name}.jsonl").write_text('{"numbers": [3, 4, 5], "target": 17}\n')
-    content = _with(problems={"train_file": "data/t.jsonl", "eval_file": "data/e.jsonl"})
-    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content))
-    assert load_experiment(tmp_path / "bad.yaml").problems.train_file == str(tmp_path / "data" / "t.jsonl")
-
-
-def test_shipped_experiments_are_valid_and_share_what_they_should():
-    from ops.plan import make_plan
-
-    good, bad = load_experiments(PROJECT / "experiments")
-    assert not bad
-    plans = {name: make_plan(good[name]).fingerprints for name in ("demo", "demo-gold", "demo-unfiltered")}
-    for asset in (
-        "base_model",
-        "iteration_0/generations",
-        "iteration_0/verification_scores",
-        "iteration_0/gap_metrics",
-    ):
-        assert len({prints[asset] for prints in plans.values()}) == 1
-    assert len({prints["iteration_1/generations"] for prints in plans.values()}) == 3
-
-
-def test_every_field_is_documented():
-    text = (PROJECT / "docs" / "experiments.md").read_text()
-    for name, field in Experiment.model_fields.items():
-        assert f"`{name}`" in text or f"`{name}." in text, name
-        inner = getattr(field.annotation, "model_fields", {})
-        for key in inner:
-            assert f"`{name}.{key}`" in text or key == "name", f"{name}.{key}"
+def test_one_bad_file_among_good_ones_stops_everything_before_it_starts(tmp_path):
+    (tmp_path / "good.yaml").write_text(changed(name="good"))
+    (tmp_path / "broken.yaml").write_text(changed(iterations=0))
+    done = mindgap(tmp_path, "run", "good", "broken")
+    assert done.returncode != 0
+    assert "broken.yaml: iterations: expected a number of at least 1, got 0" in done.stderr
+    assert not (tmp_path / "home").exists()

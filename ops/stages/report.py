@@ -20,14 +20,14 @@ def write_report(lab: Lab) -> StageResult:
     plot = html.with_suffix(".png")
 
     def write() -> pl.DataFrame:
-        from ops.reporting.examples import pick_examples
+        from ops.reporting.examples import examples_of
         from ops.reporting.page import html_page
         from ops.reporting.plots import plot_png
         from ops.reporting.summary import summarise
         from ops.reporting.words import answer
 
         summary = summarise(lab.experiment, lab.plan, lab.store)
-        examples = pick_examples(lab.experiment, lab.plan, lab.store)
+        examples = examples_of(lab.experiment, lab.plan, lab.store)
         write_text_atomically(html, html_page(summary, examples))
         plot_png(summary, plot)
         row = {

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from ops.variants import Strict
+from ops.variants import Seed, Strict
 
 
 class FilteredSft(Strict):
@@ -31,5 +31,5 @@ class FilteredSft(Strict):
     replay_fraction: float = Field(0.0, ge=0.0, lt=1.0)
     max_per_problem: int | None = Field(None, ge=1)
     max_examples: int | None = Field(None, ge=1)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     version: ClassVar[str] = "1"

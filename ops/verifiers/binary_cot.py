@@ -11,6 +11,7 @@ from ops.engines.base import Engine, SampleRequest, SamplingSettings
 from ops.identity import seed_of
 from ops.prompts.base import PromptFormat
 from ops.types import CORRECT, INCORRECT, UNPARSEABLE, Verdict, Verification
+from ops.variants import Seed
 from ops.verifiers.base import VerificationItem, Verifier
 
 SCORES: dict[Verdict, float | None] = {CORRECT: 1.0, INCORRECT: 0.0, UNPARSEABLE: None}
@@ -26,7 +27,7 @@ class BinaryCot(Verifier):
     temperature: float = Field(1.0, ge=0.0, le=10.0)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     max_tokens: int = Field(48, ge=1, le=32768)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     version: ClassVar[str] = "1"
     default_threshold: ClassVar[float] = 0.5
 

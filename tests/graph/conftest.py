@@ -18,7 +18,14 @@ TINY = {
     "verifiers": [{"name": "binary_cot"}, {"name": "logit"}],
     "filter": {"name": "none"},
     "iterations": 1,
-    "training": {"name": "sft", "start_from": "previous", "learning_rate": 1e-3, "epochs": 1, "batch_size": 8, "seed": 0},
+    "training": {
+        "name": "sft",
+        "start_from": "previous",
+        "learning_rate": 1e-3,
+        "epochs": 1,
+        "batch_size": 8,
+        "seed": 0,
+    },
     "statistics": {"resamples": 200},
 }
 
@@ -32,7 +39,13 @@ def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MINDGAP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MINDGAP_EXPERIMENTS", str(tmp_path / "experiments"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    for name in ("MINDGAP_EXECUTOR", "MINDGAP_PROGRESS", "MINDGAP_LAUNCH_NEW", "MINDGAP_DAGSTER", "MINDGAP_DAGSTER_FILES"):
+    for name in (
+        "MINDGAP_EXECUTOR",
+        "MINDGAP_PROGRESS",
+        "MINDGAP_LAUNCH_NEW",
+        "MINDGAP_DAGSTER",
+        "MINDGAP_DAGSTER_FILES",
+    ):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "home"
 

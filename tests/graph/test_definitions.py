@@ -22,12 +22,7 @@ def describe(definitions: dg.Definitions) -> dict[str, Any]:
     graph = definitions.resolve_asset_graph()
     repository = definitions.get_repository_def()
     job = definitions.resolve_job_def("experiment_job")
-    pools = {
-        node.name: definition.pool
-        for node in job.graph.iterate_op_defs()
-        for definition in (node,)
-        if definition.pool is not None
-    }
+    pools = {op.name: op.pool for op in job.graph.iterate_op_defs() if op.pool is not None}
     return {
         "assets": {
             key.to_user_string(): {

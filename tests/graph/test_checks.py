@@ -1,0 +1,122 @@
+"""Each check passes on sound data, fails on the fault it is for, and says so in a sentence."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ops.config import BuiltinModel
+from ops.storage.schemas import polars_schema
+from orchestration import checks
+
+
+def _lab(table: pl.DataFrame, **experiment: Any) -> Any:
+    """A lab whose store holds one table; checks read nothing else."""
+
+    class Fingerprints(dict):
+        def __missing__(self, key: str) -> str:
+            return key
+
+    def read(name: str, fingerprint: str, columns: list[str] | None = None) -> pl.DataFrame:
+        return table.select(columns) if columns else table
+
+    return SimpleNamespace(
+        store=SimpleNamespace(read=read),
+        plan=SimpleNamespace(fingerprints=Fingerprints()),
+        experiment=SimpleNamespace(**experiment),
+    )
+
+
+def _gap(**columns: Any) -> pl.DataFrame:
+    base = dict.fromkeys(polars_schema("gap_metrics"))
+    sound = {
+        "split": "eval",
+        "verifier": "binary_cot",
+        "filter": "threshold",
+        "gap": 0.2,
+        "gap_low": 0.1,
+        "gap_high": 0.3,
+    }
+    return pl.DataFrame([{**base, **sound, **columns}], schema=polars_schema("gap_metrics"))
+
+
+@pytest.mark.parametrize(("eval_ids", "passes"), [(["c", "d"], True), (["b", "c"], False)])
+def test_train_eval_disjoint(eval_ids: list[str], passes: bool) -> None:
+    table = pl.DataFrame({"split": ["train", "train", "eval", "eval"], "problem_id": ["a", "b", *eval_ids]})
+    finding = checks.train_eval_disjoint(_lab(table))
+    assert finding.passed is passes
+    assert passes or "e.g. b" in finding.sentence
+
+
+@pytest.mark.parametrize(("n_unparseable", "passes"), [(0, True), (1, True), (2, False)])
+def test_unparseable_fraction_is_below_its_limit(n_unparseable: int, passes: bool) -> None:
+    verdicts = ["unparseable"] * n_unparseable + ["correct"] * (10 - n_unparseable)
+    lab = _lab(pl.DataFrame({"verdict": verdicts}), limits=SimpleNamespace(unparseable_fraction=0.2))
+    finding = checks.unparseable_fraction(lab, 0)
+    assert finding.passed is passes
+    assert finding.numbers["unparseable_fraction"] == n_unparseable / 10
+
+
+def test_filter_kept_something() -> None:
+    problems = SimpleNamespace(train_per_iteration=4)
+    kept = checks.filter_kept_something(_lab(pl.DataFrame({"problem_id": ["a", "a", "b"]}), problems=problems), 0)
+    assert kept.passed
+    assert kept.numbers == {"examples": 3, "problems_without_examples_fraction": 0.5}
+    empty = pl.DataFrame({"problem_id": []}, schema={"problem_id": pl.String})
+    nothing = checks.filter_kept_something(_lab(empty, problems=problems), 0)
+    assert not nothing.passed
+    assert "nothing to fine-tune on" in nothing.sentence
+
+
+@pytest.mark.parametrize(
+    ("loss", "steps", "passes"),
+    [(1.5, 10, True), (float("nan"), 10, False), (float("inf"), 10, False), (None, 10, False), (None, None, True)],
+)
+def test_finite_loss(loss: float | None, steps: int | None, passes: bool) -> None:
+    schema = {"final_loss": pl.Float64, "optimizer_steps": pl.Int32}
+    table = pl.DataFrame({"final_loss": [loss], "optimizer_steps": [steps]}, schema=schema)
+    assert checks.finite_loss(_lab(table), "model", 0).passed is passes
+
+
+@pytest.mark.parametrize(
+    ("columns", "passes"),
+    [
+        ({}, True),
+        ({"gap_low": 0.0}, False),
+        ({"gap_low": -0.05}, False),
+        ({"gap": None, "gap_low": None, "gap_high": None}, False),
+    ],
+)
+def test_gap_above_zero(columns: dict[str, Any], passes: bool) -> None:
+    finding = checks.gap_above_zero(_lab(_gap(**columns)), 0)
+    assert finding.passed is passes
+    assert "binary_cot (threshold)" in finding.sentence
+
+
+def test_gap_above_zero_ignores_the_training_split() -> None:
+    table = pl.concat([_gap(), _gap(split="train", gap=-0.1, gap_low=-0.2, gap_high=0.0)])
+    assert checks.gap_above_zero(_lab(table), 0).passed
+
+
+@pytest.mark.parametrize(
+    ("auroc", "malformed", "passes", "word"),
+    [
+        (0.8, 0.01, True, "AUC 0.800"),
+        (0.65, 0.01, False, "at or below 0.65"),
+        (None, 0.01, False, "undefined"),
+        (0.8, 0.05, False, "unparseable"),
+    ],
+)
+def test_base_model_gate(auroc: float | None, malformed: float, passes: bool, word: str) -> None:
+    lab = _lab(_gap(auroc=auroc, unparseable_response_fraction=malformed), model=BuiltinModel(kind="builtin"))
+    finding = checks.base_model_gate(lab)
+    assert finding.passed is passes
+    assert word in finding.sentence
+
+
+def test_base_model_gate_is_for_built_in_models() -> None:
+    lab = _lab(_gap(auroc=0.1, unparseable_response_fraction=1.0), model=SimpleNamespace(kind="folder"))
+    assert checks.base_model_gate(lab).passed

@@ -1,0 +1,96 @@
+"""docs/experiments.md lists every field with its type and default, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ops.config import BuiltinModel, Experiment, FolderModel, HubModel, Limits, Problems, Sampling, Statistics
+from ops.engines import ENGINES
+from ops.selection import FILTERS
+from ops.tasks import TASKS
+from ops.training import METHODS
+from ops.verifiers import VERIFIERS
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "experiments.md"
+VARIANTS = {"task": TASKS, "verifiers": VERIFIERS, "filter": FILTERS, "training": METHODS, "engine": ENGINES}
+SECTIONS: dict[str, type[BaseModel]] = {
+    "experiment": Experiment,
+    "model: builtin": BuiltinModel,
+    "model: folder": FolderModel,
+    "model: hub": HubModel,
+    **{f"{field}: {name}": cls for field, table in VARIANTS.items() for name, cls in table.items()},
+    "problems": Problems,
+    "sampling": Sampling,
+    "statistics": Statistics,
+    "limits": Limits,
+}
+
+
+def type_words(field: FieldInfo) -> str:
+    """``integer, at least 1``; the section of a nested field says its type."""
+    annotation, optional = field.annotation, False
+    if get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation):
+        annotation, optional = next(item for item in get_args(annotation) if item is not type(None)), True
+    if get_origin(annotation) is Literal:
+        words = " or ".join(f"`{item}`" for item in get_args(annotation))
+    elif annotation in (int, float, str):
+        words = {int: "integer", float: "number", str: "text"}[annotation]
+    else:
+        words = "list of mappings" if get_origin(annotation) is tuple else "mapping"
+    names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "length at least"}
+    for item in field.metadata:
+        for name, text in names.items():
+            bound = getattr(item, name, None)
+            if bound is not None:
+                words += f", {text} {'2^63' if bound == 2**63 else f'{bound:g}' if bound < 1e5 else f'{bound:,}'}"
+    return words + (", or null" if optional else "")
+
+
+def default_words(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value: Any = field.default
+    if isinstance(value, BaseModel):
+        return "all defaults"
+    return {None: "null", (): "empty"}.get(value, f"`{value}`")
+
+
+def documented() -> dict[str, dict[str, tuple[str, str]]]:
+    sections: dict[str, dict[str, tuple[str, str]]] = {}
+    current = ""
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        heading = re.match(r"#+ `([a-z_: ]+)`", line)
+        row = re.match(r"\| `([a-z_]+)` \| (.*?) \| (.*?) \| (.+) \|$", line)
+        if heading:
+            current = heading[1]
+            sections[current] = {}
+        elif row:
+            assert row[1] not in sections[current], f"{current}.{row[1]} stands twice"
+            sections[current][row[1]] = (row[2], row[3])
+    return sections
+
+
+def test_every_section_is_there():
+    assert set(documented()) == set(SECTIONS)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_fields_of_a_section(section):
+    fields = SECTIONS[section].model_fields
+    assert documented()[section] == {name: (type_words(field), default_words(field)) for name, field in fields.items()}
+
+
+def test_the_example_on_the_page_is_a_valid_experiment():
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    complete = [yaml.safe_load(block) for block in blocks if block.startswith("name:")]
+    assert complete
+    for data in complete:
+        assert Experiment.model_validate(data).name == data["name"]
