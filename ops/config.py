@@ -230,7 +230,8 @@ def _resolved(folder: Path, value: str, where: str, field: str) -> Path:
         path.exists()
         return path
     except (ValueError, RuntimeError, OSError) as error:
-        raise ExperimentError(where, f"expected a path, got {show(value)} ({_reason(error)})", field=field, remedy=REMEDY) from None
+        problem = f"expected a path, got {show(value)} ({_reason(error)})"
+        raise ExperimentError(where, problem, field=field, remedy=REMEDY) from None
 
 
 def _reason(error: Exception) -> str:

@@ -20,6 +20,7 @@ from ops.types import StageResult
 GPU_POOL = "gpu"
 GPU_TAGS = {"mindgap/resource": "gpu"}
 CPU_TAGS = {"mindgap/resource": "cpu"}
+INTERRUPTED = "interrupted; run it again to resume from the last committed chunk"
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 """For accidents such as a GPU that another program filled; chunks already committed are not computed again."""
 
@@ -32,11 +33,19 @@ def opened_lab(context: Any) -> Iterator[Lab]:
     engines are freed, so that a retry starts with empty memory.
     """
     bench = context.resources.bench
+    if bench.interrupted:
+        raise dg.Failure(description=INTERRUPTED, allow_retries=False)
     try:
         yield bench.lab(context.partition_key, context.run_id, context.log)
     except MindgapError as error:
         bench.free_engines()
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
+        bench.interrupted = True
+        if context.op_def.retry_policy is None:
+            raise
+        # Dagster applies a retry policy to Ctrl-C and to Terminate as well, and would start the step again.
+        raise dg.Failure(description=INTERRUPTED, allow_retries=False) from error
     except Exception:
         bench.free_engines()
         raise

@@ -92,7 +92,9 @@ class Lab:
             metadata=shown,
             seed=self._seed(asset),
         )
-        where: dict[str, Any] = dict(experiment=self.experiment.name, asset=asset, iteration=iteration, fingerprint=fingerprint)
+        where: dict[str, Any] = dict(
+            experiment=self.experiment.name, asset=asset, iteration=iteration, fingerprint=fingerprint
+        )
         if reused:
             self.store.link(table, provenance=provenance, **where)
         else:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """Any seed in a file: what every random generator takes."""
 

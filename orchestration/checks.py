@@ -13,6 +13,7 @@ from ops.config import BuiltinModel
 from ops.errors import MindgapError
 from ops.lab import Lab
 from ops.plan import asset_name
+from ops.stages.problems import overlap, stored_problems
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
@@ -145,15 +146,15 @@ def _check(
 
 
 def train_eval_disjoint(lab: Lab) -> Finding:
-    """No problem identity stands in both splits."""
-    frame = lab.store.read("problems", lab.plan.fingerprints["problems"], ["split", "problem_id"])
-    splits = {name: set(frame.filter(pl.col("split") == name)["problem_id"]) for name in ("train", "eval")}
-    shared = splits["train"] & splits["eval"]
+    """No evaluation problem, however it is written down, is fine-tuned on or was posed in pretraining."""
+    problems = stored_problems(lab)
+    splits = {name: [problem for problem in problems if problem.split == name] for name in ("train", "eval")}
+    shared = overlap(lab.experiment, splits["eval"], splits["train"])
     numbers = {"train_problems": len(splits["train"]), "eval_problems": len(splits["eval"]), "shared": len(shared)}
     if shared:
         return Finding(
             False,
-            f"{len(shared)} problems are both trained on and evaluated, e.g. {min(shared)}: "
+            f"{len(shared)} problems are both trained on and evaluated, e.g. {shared[0]}: "
             "accuracy would measure memory",
             numbers,
         )

@@ -140,6 +140,8 @@ def cause(result: JobExecutionResult) -> str:
             if data.user_failure_data is not None and data.user_failure_data.description:
                 return f"{event.step_key}: {data.user_failure_data.description}"
             error = data.error
+            if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
+                return f"{event.step_key}: interrupted"
             while error is not None and error.cause is not None:
                 error = error.cause
             return f"{event.step_key}: {error.message.strip() if error is not None else 'failed'}"

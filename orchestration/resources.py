@@ -42,6 +42,7 @@ class Bench:
             alone: whether this process executes the whole run.
         """
         self._graph_iterations, self._alone = graph_iterations, alone
+        self.interrupted = False  # set by a step that was interrupted; those behind it do not start
         self._lab: Lab | None = None
         self._tracking: RunTracking | None = None
         self._terminal: Progress = terminal() if os.environ.get(PROGRESS_VARIABLE) == "terminal" else silent

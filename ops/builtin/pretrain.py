@@ -58,7 +58,7 @@ MICRO_BATCHES = 4
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What pretraining reports: document tokens, FLOPs (6 N D), optimiser steps, last loss (nats per weighted token)."""
+    """What pretraining reports: document tokens, FLOPs (6 N D), steps, last loss (nats per weighted token)."""
 
     tokens: int
     flops: float

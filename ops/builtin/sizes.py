@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ops.types import Problem
+
 
 @dataclass(frozen=True)
 class Size:
@@ -32,6 +34,12 @@ class Recipe:
     version: str
     numbers: int = 3
     max_number: int = 12
+
+    def may_pose(self, problem: Problem) -> bool:
+        """Whether pretraining may have posed ``problem``: it draws from the task's training split."""
+        from ops.tasks.countdown import split_of
+
+        return split_of(tuple(sorted(problem.data["numbers"])), problem.data["target"]) == "train"
 
     def check_task(self, task: Any) -> None:
         """Raise ValueError when models of this recipe do not fit ``task``."""

@@ -50,8 +50,8 @@ class TextFormat:
 
     def binary_cot(self, problem: Problem, response: str) -> str:
         question = (
-            f"{self._shown(problem, response)}\n\nCheck the proposed answer step by step. Then write 'Verdict: correct' "
-            "or 'Verdict: incorrect' on the last line."
+            f"{self._shown(problem, response)}\n\nCheck the proposed answer step by step. Then write 'Verdict: "
+            "correct' or 'Verdict: incorrect' on the last line."
         )
         return self._chat(question) if self.is_chat else self._plain(f"{question}\nCheck:")
 

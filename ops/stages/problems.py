@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
-from ops.config import Experiment
+from ops.builtin.sizes import RECIPES
+from ops.config import BuiltinModel, Experiment
 from ops.errors import DatasetError
 from ops.lab import Lab
 from ops.storage.schemas import polars_schema
@@ -69,27 +71,46 @@ def check_problem_files(experiment: Experiment) -> tuple[list[Problem], list[Pro
     evaluation = _first(read_problem_file(task, config.eval_file, "eval"), config.eval, config.eval_file, "eval")
     training = read_problem_file(task, config.train_file, "train")
     training = _first(training, count, config.train_file, "train_per_iteration")
-    shared = {p.problem_id for p in evaluation} & {p.problem_id for p in training}
+    shared = overlap(experiment, evaluation, training)
     if shared:
         raise DatasetError(
-            config.train_file,
-            f"{len(shared)} problems stand in the evaluation file too, e.g. {min(shared)}",
-            field="problem_id",
-            remedy="take them out of one of the two files",
+            config.eval_file,
+            f"{len(shared)} problems are trained on as well, e.g. {shared[0]}",
+            field="problems.eval_file",
+            remedy="take them out of it; a built-in model was pretrained on all problems of the task's training split, "
+            "so with one of those take evaluation problems from `task.generate('eval', ...)`",
         )
     return evaluation, training
+
+
+def stored_problems(lab: Lab) -> list[Problem]:
+    """All problems of the experiment, as committed."""
+    frame = lab.store.read("problems", lab.plan.fingerprints["problems"])
+    return [_from_row(row) for row in frame.iter_rows(named=True)]
+
+
+def overlap(experiment: Experiment, evaluation: Sequence[Problem], training: Sequence[Problem]) -> list[str]:
+    """Content keys of evaluation problems that are fine-tuned on, or that a built-in model's pretraining may pose."""
+    task = experiment.task
+    trained = {task.content_key(problem) for problem in training}
+    recipe = RECIPES[experiment.model.recipe] if isinstance(experiment.model, BuiltinModel) else None
+    return sorted(
+        key
+        for problem, key in ((problem, task.content_key(problem)) for problem in evaluation)
+        if key in trained or (recipe is not None and recipe.may_pose(problem))
+    )
 
 
 def problems_of(lab: Lab, iteration: int) -> list[Problem]:
     """The problems that iteration ``iteration`` samples: its training problems and all evaluation problems."""
     frame = lab.store.read("problems", lab.plan.fingerprints["problems"])
     frame = frame.filter((pl.col("split") == "eval") | (pl.col("train_iteration") == iteration))
-    return [
-        Problem(
-            row["problem_id"], row["task"], row["split"], json.loads(row["data"]), row["answer"], row["train_iteration"]
-        )
-        for row in frame.iter_rows(named=True)
-    ]
+    return [_from_row(row) for row in frame.iter_rows(named=True)]
+
+
+def _from_row(row: Mapping[str, Any]) -> Problem:
+    data = json.loads(row["data"])
+    return Problem(row["problem_id"], row["task"], row["split"], data, row["answer"], row["train_iteration"])
 
 
 def _first(problems: Sequence[Problem], count: int, path: str, field: str) -> list[Problem]:

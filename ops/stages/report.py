@@ -11,6 +11,7 @@ from ops.storage.atomic import write_text_atomically
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
 
+
 def write_report(lab: Lab) -> StageResult:
     """Write ``reports/EXPERIMENT.html`` and ``.png`` and commit their row of the table ``reports`` (CPU).
 

@@ -43,6 +43,10 @@ class Task(Strict, abc.ABC):
         """
 
     @abc.abstractmethod
+    def content_key(self, problem: Problem) -> str:
+        """The same text for the same problem, whatever its id and however it is written down."""
+
+    @abc.abstractmethod
     def grade(self, problem: Problem, response: str, finished: bool = True) -> Grade:
         """Grade a response. ``finished`` is False when it was cut at max_tokens. Never raises."""
 
@@ -52,4 +56,4 @@ class Task(Strict, abc.ABC):
 
     @abc.abstractmethod
     def examples(self) -> list[tuple[Problem, str]]:
-        """Worked examples (problem, right response) for few-shot prompts; held out of both splits' use."""
+        """Worked examples (problem, right response) for few-shot prompts; ``generate`` never gives them out."""

@@ -34,20 +34,26 @@ class Countdown(Task):
     grader_version: ClassVar[str] = "1"
 
     def generate(self, split: Split, count: int, seed: int, skip: int = 0) -> list[Problem]:
-        keys = keys_of(self.numbers, self.max_number, split)
-        if skip + count > len(keys):
+        keys, capacity = keys_of(self.numbers, self.max_number, split), self.capacity(split)
+        if skip + count > capacity:
             raise DatasetError(
                 "task countdown",
-                f"{split} split has {len(keys)} distinct problems, {skip + count} asked for",
+                f"{split} split has {capacity} distinct problems, {skip + count} asked for",
                 field="problems",
                 remedy="ask for fewer problems, or raise task.max_number",
             )
         order = list(keys)
         random.Random(f"countdown:{split}:{seed}").shuffle(order)
+        shown = {self.content_key(problem) for problem, _ in self.examples()}
+        order = [key for key in order if problem_id(*key) not in shown]
         return [_problem(numbers, target, split, seed) for numbers, target in order[skip : skip + count]]
 
     def capacity(self, split: Split) -> int:
-        return len(keys_of(self.numbers, self.max_number, split))
+        shown = {self.content_key(problem) for problem, _ in self.examples()}
+        return sum(problem_id(*key) not in shown for key in keys_of(self.numbers, self.max_number, split))
+
+    def content_key(self, problem: Problem) -> str:
+        return problem_id(problem.data["numbers"], problem.data["target"])
 
     def read_row(self, row: Mapping[str, Any], where: str, split: Split) -> Problem:
         remedy = 'write rows such as {"numbers": [10, 8, 6], "target": 12}'

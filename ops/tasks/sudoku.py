@@ -70,6 +70,9 @@ class Sudoku(Task):
             return None
         return len(_all_of(self.min_blanks, self.max_blanks, split))
 
+    def content_key(self, problem: Problem) -> str:
+        return str(problem.data["puzzle"])
+
     def read_row(self, row: Mapping[str, Any], where: str, split: Split) -> Problem:
         unknown = sorted(set(row) - {"puzzle"})
         if unknown:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 from ops.config import BuiltinModel
 from ops.storage.schemas import polars_schema
+from ops.tasks.countdown import Countdown
+from ops.types import Problem
 from orchestration import checks
 
 
@@ -43,12 +47,34 @@ def _gap(**columns: Any) -> pl.DataFrame:
     return pl.DataFrame([{**base, **sound, **columns}], schema=polars_schema("gap_metrics"))
 
 
-@pytest.mark.parametrize(("eval_ids", "passes"), [(["c", "d"], True), (["b", "c"], False)])
-def test_train_eval_disjoint(eval_ids: list[str], passes: bool) -> None:
-    table = pl.DataFrame({"split": ["train", "train", "eval", "eval"], "problem_id": ["a", "b", *eval_ids]})
-    finding = checks.train_eval_disjoint(_lab(table))
-    assert finding.passed is passes
-    assert passes or "e.g. b" in finding.sentence
+def _problems_table(train: Sequence[Problem], evaluation: Sequence[Problem]) -> pl.DataFrame:
+    rows = [
+        {
+            "split": split,
+            "problem_id": f"{split}-{i}",
+            "task": problem.task,
+            "data": json.dumps(dict(problem.data)),
+            "answer": problem.answer,
+            "train_iteration": 0 if split == "train" else None,
+        }
+        for split, problems in (("train", train), ("eval", evaluation))
+        for i, problem in enumerate(problems)
+    ]
+    return pl.DataFrame(rows, schema=polars_schema("problems"))
+
+
+@pytest.mark.parametrize("model", [BuiltinModel(kind="builtin"), SimpleNamespace(kind="folder")])
+def test_train_eval_disjoint(model: Any) -> None:
+    task = Countdown()
+    train, evaluation = task.generate("train", 4, 0), task.generate("eval", 4, 0)
+    sound = checks.train_eval_disjoint(_lab(_problems_table(train, evaluation), task=task, model=model))
+    assert sound.passed
+    assert sound.numbers == {"train_problems": 4, "eval_problems": 4, "shared": 0}
+    leaked = _problems_table(train, [*evaluation, train[0]])  # under another identity
+    finding = checks.train_eval_disjoint(_lab(leaked, task=task, model=model))
+    assert not finding.passed
+    assert finding.numbers["shared"] == 1
+    assert "accuracy would measure memory" in finding.sentence
 
 
 @pytest.mark.parametrize(("n_unparseable", "passes"), [(0, True), (1, True), (2, False)])

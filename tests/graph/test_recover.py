@@ -31,15 +31,17 @@ def stuck(write_experiment, tmp_path: Path) -> Iterator[subprocess.Popen]:
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while not mark.exists():
-        assert process.poll() is None, "the run ended early"
-        assert time.monotonic() < deadline, "the run did not get to its GPU step"
-        time.sleep(0.05)
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        deadline = time.monotonic() + 200
+        while not mark.exists():
+            assert process.poll() is None, "the run ended early"
+            assert time.monotonic() < deadline, "the run did not get to its GPU step"
+            time.sleep(0.05)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_killed_run_is_failed_and_its_slot_freed(stuck) -> None:
@@ -57,6 +59,19 @@ def test_killed_run_is_failed_and_its_slot_freed(stuck) -> None:
         assert storage.get_concurrency_info("gpu").active_run_ids == set()
         assert len(lines) == 2
         assert run.run_id[:8] in lines[0]
+        assert recover(instance, home) == []
+
+
+def test_ctrl_c_ends_a_gpu_step_without_a_retry_and_leaves_nothing_to_recover(stuck) -> None:
+    stuck.send_signal(signal.SIGINT)
+    assert stuck.wait(timeout=90) == 1
+    home = prepare_environment()
+    with open_instance() as instance:
+        (run,) = instance.get_runs()
+        assert run.status == dg.DagsterRunStatus.FAILURE
+        retries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+        assert list(retries) == []
+        assert instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == set()
         assert recover(instance, home) == []
 
 
