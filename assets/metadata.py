@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 import dagster as dg
 
 from ops.types import StageResult
+
+MAX_PLOT_WIDTH = 1100
+"""Pixels that the dialogue of the UI shows without scrolling."""
 
 MAX_PLOT_BYTES = 300_000
 """Larger plots are linked, not embedded: the event log keeps every version."""
@@ -64,7 +68,13 @@ def _rounded(value: Any) -> Any:
 
 
 def _image(path: Path) -> Any:
-    if path.stat().st_size > MAX_PLOT_BYTES:
+    from PIL import Image  # comes with matplotlib, which drew the plot
+
+    with Image.open(path) as image:
+        image.thumbnail((MAX_PLOT_WIDTH, MAX_PLOT_WIDTH))
+        small = io.BytesIO()
+        image.save(small, "PNG", optimize=True)
+    if small.tell() > MAX_PLOT_BYTES:
         return dg.MetadataValue.path(path)
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    data = base64.b64encode(small.getvalue()).decode("ascii")
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{data})")

@@ -42,7 +42,7 @@ def prepare_environment() -> Path:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # progress is ours
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that wait for long give the core back (docs/benchmarks.md)
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # waiting threads give the core back (docs/benchmarks.md)
     return home
 
 
