@@ -1,10 +1,10 @@
 """How much of an experiment's wall time is not compute: imports, orchestration, storage, catalog, MLflow, report.
 
-    python benchmarks/overhead.py [EXPERIMENT]
+    python benchmarks/overhead.py [EXPERIMENT [HOME]]
 
-Runs the experiment from scratch in a new home, exactly as ``mindgap run`` does, and sums the time spent inside
-sampling, verification, pretraining, fine-tuning, grading and estimation (committing chunks taken off again). The
-rest of the wall time, the start of the process included, is overhead. Prints one JSON line.
+Runs the experiment from scratch in a new home (HOME, if named, is kept afterwards), exactly as ``mindgap run`` does,
+and sums the time spent inside sampling, verification, pretraining, fine-tuning, grading and estimation (committing
+chunks taken off). The rest of the wall time, the start of the process included, is overhead. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -61,11 +61,13 @@ def child(experiment: str) -> None:
     sys.exit(code)
 
 
-def main(experiment: str) -> None:
+def main(experiment: str, home: str | None) -> None:
     """Measure in a process of its own and print the shares."""
+    if home is not None and Path(home).exists():
+        sys.exit(f"{home} exists; the benchmark needs a new home")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.json"
-        environment = {**os.environ, "MINDGAP_HOME": f"{folder}/home", "BENCHMARK_OUT": str(out)}
+        environment = {**os.environ, "MINDGAP_HOME": home or f"{folder}/home", "BENCHMARK_OUT": str(out)}
         start = time.monotonic()
         command = [sys.executable, str(Path(__file__).resolve()), "--child", experiment]
         subprocess.run(command, env=environment, check=True, cwd=PROJECT)
@@ -87,4 +89,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         child(sys.argv[2])
     else:
-        main(sys.argv[1] if len(sys.argv) > 1 else "demo")
+        main(sys.argv[1] if len(sys.argv) > 1 else "demo", sys.argv[2] if len(sys.argv) > 2 else None)

@@ -12,16 +12,7 @@ from ops.errors import ModelError
 from ops.identity import fingerprint
 
 WEIGHT_PATTERNS = ("*.safetensors",)
-HASHED_PATTERNS = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "*.model",
-    "vocab*",
-    "merges*",
-    "chat_template*",
-    *WEIGHT_PATTERNS,
-)
+HASHED_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", *WEIGHT_PATTERNS)
 
 
 def locate_checkpoint(model: FolderModel | HubModel) -> Path:
@@ -38,7 +29,14 @@ def locate_checkpoint(model: FolderModel | HubModel) -> Path:
 def _check(folder: Path, shown: str) -> Path:
     if not (folder / "config.json").is_file():
         raise ModelError(shown, "no config.json in the checkpoint folder", field="model.path")
-    if not any(folder.glob(pattern) for pattern in WEIGHT_PATTERNS) or not list(folder.glob("*.safetensors")):
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            shown,
+            "the folder holds an adapter (adapter_config.json), not a whole model",
+            field="model.path",
+            remedy="merge the adapter into its base model and save that",
+        )
+    if not any(path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)):
         raise ModelError(
             shown,
             "no *.safetensors file in the checkpoint folder",

@@ -51,6 +51,7 @@ class FolderModel(Strict):
 
     kind: Literal["folder"]
     path: str
+    prompts: Literal["auto", "chat", "few_shot"] = "auto"
 
 
 class HubModel(Strict):
@@ -59,6 +60,7 @@ class HubModel(Strict):
     kind: Literal["hub"]
     id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
     revision: str = "main"
+    prompts: Literal["auto", "chat", "few_shot"] = "auto"
 
 
 class Problems(Strict):

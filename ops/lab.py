@@ -125,7 +125,7 @@ class Lab:
             return CompactFormat()
         from ops.prompts.text import TextFormat
 
-        return TextFormat(self.experiment.task, self.model_path(0))
+        return TextFormat(self.experiment.task, self.model_path(0), self.experiment.model.prompts)
 
     def model_path(self, iteration: int) -> Path:
         """The checkpoint folder of the model that generates at ``iteration``."""

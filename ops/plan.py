@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ops.builtin.sizes import RECIPES
 from ops.config import BuiltinModel, Experiment
 from ops.identity import fingerprint
+from ops.prompts.compact import CompactFormat
+from ops.prompts.text import TextFormat
 
 CODE_VERSIONS = {
     "problems": "1",
@@ -78,16 +81,14 @@ def make_plan(experiment: Experiment) -> Plan:
     prints["problems"] = problems
     models = [_base_model_fingerprint(experiment)]
     prints["base_model"] = models[0]
-    prompt_version = "compact/1" if isinstance(experiment.model, BuiltinModel) else "text/1"
+    prompts = _prompt_identity(experiment)
     sampling = experiment.sampling
     task_grader = [experiment.task.name, type(experiment.task).grader_version]
     sample_pools: list[str] = []
     verification_pools: list[dict[str, str]] = []
     for k in range(experiment.iterations + 1):
         settings = sampling.model_dump(exclude={"n_train", "n_eval"})
-        pool = fingerprint(
-            "samples", code["samples"], {"sampling": settings, "prompts": prompt_version}, {"model": models[k]}
-        )
+        pool = fingerprint("samples", code["samples"], {"sampling": settings, "prompts": prompts}, {"model": models[k]})
         sample_pools.append(pool)
         train_responses = fingerprint(
             "generations",
@@ -105,7 +106,7 @@ def make_plan(experiment: Experiment) -> Plan:
             verifier.name: fingerprint(
                 "verifications",
                 code["verifications"],
-                {"verifier": verifier, "version": type(verifier).version, "prompts": prompt_version},
+                {"verifier": verifier, "version": type(verifier).version, "prompts": prompts},
                 {"verifier_model": models[k]},
             )
             for verifier in experiment.verifiers
@@ -182,6 +183,12 @@ def _problems_fingerprints(experiment: Experiment) -> tuple[str, str, str]:
     evaluation = one("eval", problems.eval_file, {"eval": problems.eval})
     table = fingerprint("problems", code, {"iterations": experiment.iterations}, {"train": train, "eval": evaluation})
     return table, train, evaluation
+
+
+def _prompt_identity(experiment: Experiment) -> Any:
+    if isinstance(experiment.model, BuiltinModel):
+        return CompactFormat.identity()
+    return TextFormat.identity(experiment.task, experiment.model.prompts)
 
 
 def _base_model_fingerprint(experiment: Experiment) -> str:

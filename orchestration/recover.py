@@ -69,12 +69,17 @@ def _unfinished(instance: DagsterInstance) -> list[DagsterRun]:
         DagsterRunStatus.NOT_STARTED,
     ]
     runs = instance.get_runs(RunsFilter(statuses=statuses))
-    return [run for run in runs if run.status != DagsterRunStatus.NOT_STARTED or PROCESS_TAG in run.tags]
+    return [run for run in runs if run.status != DagsterRunStatus.NOT_STARTED or _own_mark(run) is not None]
+
+
+def _own_mark(run: DagsterRun) -> str | None:
+    """The process mark of ``run``. A re-execution copies its parent's tags, so its mark says nothing of it."""
+    return None if run.parent_run_id is not None else run.tags.get(PROCESS_TAG)
 
 
 def is_alive(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Whether a process still executes ``run``. A reused pid does not count: it was born after the run's events."""
-    mark = run.tags.get(PROCESS_TAG)
+    mark = _own_mark(run)
     if mark is not None:
         host, pid, birth = mark.split("-", 2)
         if host == host_mark():

@@ -88,12 +88,12 @@ def test_killed_in_sampling_and_in_training(tmp_path, monkeypatch):
     kept = pl.concat([pl.read_parquet(path) for path in chunks])
     assert 0 < kept.height < 40 * 16 + 150 * 64
     assert not (home / "tables" / "generations" / plan.fingerprints["iteration_0/generations"]).exists()
-    assert "fail" in _finish(home, folder, "recover").lower()
+    assert "marked failed" in _finish(home, folder, "recover")
     assert _stuck() == []
 
     _kill_when(_start(home, folder, "run", "killed"), lambda: bool(_files(home, "work/finetuning/*/step-*")))
     assert not _files(home, f"models/{plan.models[1]}")
-    _finish(home, folder, "recover")
+    assert "marked failed" in _finish(home, folder, "recover")
     assert _stuck() == []
 
     output = _finish(home, folder, "run", "killed")
@@ -116,11 +116,23 @@ def test_killed_in_sampling_and_in_training(tmp_path, monkeypatch):
 
 
 def _stuck() -> list[str]:
-    """Runs that look alive, and slots of the pool ``gpu`` that are taken."""
+    """Runs that look alive, slots of the pool ``gpu`` that are taken, MLflow runs that still run."""
     from orchestration.instance import open_instance, prepare_environment
 
     prepare_environment()
     with open_instance() as instance:
         alive = [run.run_id for run in instance.get_runs() if not run.is_finished]
         info = instance.event_log_storage.get_concurrency_info("gpu")
-        return alive + [f"slot: {slot}" for slot in info.claimed_slots]
+        return alive + [f"slot: {slot}" for slot in info.claimed_slots] + _running_in_mlflow()
+
+
+def _running_in_mlflow() -> list[str]:
+    """MLflow runs that still say RUNNING, read from its database."""
+    import sqlite3
+
+    path = Path(os.environ["MINDGAP_HOME"]) / "mlflow" / "mlflow.db"
+    if not path.is_file():
+        return []
+    with sqlite3.connect(path) as database:
+        rows = database.execute("SELECT run_uuid FROM runs WHERE status = 'RUNNING'").fetchall()
+    return [f"mlflow: {run}" for (run,) in rows]

@@ -135,13 +135,23 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _last_logprobs(self, rows: Sequence[list[int]]) -> torch.Tensor:
-        """Log-softmax of the token after each row, float32 [B, V]; right padding, which causal attention never sees."""
+        """Log-softmax of the token after each row, float32 [B, V]; left padding, masked."""
         longest = max(len(row) for row in rows)
-        length_B = torch.tensor([len(row) for row in rows], device=self.model.device)
-        input_BT = torch.tensor([row + [self.pad_id] * (longest - len(row)) for row in rows], device=self.model.device)
-        hidden_BTD = self.model.base_model(input_ids=input_BT, use_cache=False).last_hidden_state
-        last_BD = hidden_BTD[torch.arange(len(rows), device=self.model.device), length_B - 1]
-        return torch.log_softmax(self.model.get_output_embeddings()(last_BD).float(), -1)
+        pad = [longest - len(row) for row in rows]
+        input_BT = torch.tensor([[self.pad_id] * n + row for n, row in zip(pad, rows, strict=True)])
+        mask_BT = position_BT = None
+        if any(pad):
+            mask_BT = (torch.arange(longest) >= torch.tensor(pad)[:, None]).long()
+            position_BT = (mask_BT.cumsum(1) - 1).clamp_min(0).to(self.model.device)
+            mask_BT = mask_BT.to(self.model.device)
+        logits = self.model(
+            input_ids=input_BT.to(self.model.device),
+            attention_mask=mask_BT,
+            position_ids=position_BT,
+            use_cache=False,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return torch.log_softmax(logits.float(), -1)
 
     def _encode(self, texts: list[str], new_tokens: int) -> list[list[int]]:
         encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []

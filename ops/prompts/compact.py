@@ -15,6 +15,11 @@ class CompactFormat:
     binary_cot_stop: tuple[str, ...] = (":",)
     choices: tuple[str, str] = (YES, NO)
 
+    @classmethod
+    def identity(cls) -> str:
+        """What of the format decides responses and verdicts, for fingerprints: all of it stands behind the version."""
+        return f"{cls.name}/{cls.version}"
+
     def solve(self, problem: Problem) -> str:
         return f"{self._posed(problem)} :"
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from ops.errors import ModelError
 from ops.tasks.base import Task
 from ops.types import CORRECT, INCORRECT, UNPARSEABLE, Problem, Verdict
+
+Style = Literal["auto", "chat", "few_shot"]
+"""auto: through the chat template where the tokenizer has one (base checkpoints may have one too: name few_shot)."""
 
 _VERDICT = re.compile(r"verdict\s*:?\s*\**\s*(correct|incorrect)\b", re.IGNORECASE)
 _NEXT = "\n\nProblem:"
@@ -20,12 +24,30 @@ class TextFormat:
     version = "1"
     choices = (" Yes", " No")
 
-    def __init__(self, task: Task, model_path: Path) -> None:
+    @classmethod
+    def identity(cls, task: Task, style: Style) -> dict[str, Any]:
+        """What of the format decides responses and verdicts, for fingerprints: the task's wording is part of it."""
+        worked = [[task.question(problem), answer] for problem, answer in task.examples()]
+        return {"format": cls.name, "version": cls.version, "style": style, "worked": worked}
+
+    def __init__(self, task: Task, model_path: Path, style: Style = "auto") -> None:
+        """
+        Raises:
+            ModelError: when there is no tokenizer, or no chat template where ``style`` is chat.
+        """
         from ops.engines.transformers_engine import load_tokenizer
 
         self.task = task
         self.tokenizer: Any = load_tokenizer(model_path)
-        self.is_chat = bool(getattr(self.tokenizer, "chat_template", None))
+        template = bool(getattr(self.tokenizer, "chat_template", None))
+        if style == "chat" and not template:
+            raise ModelError(
+                str(model_path),
+                "the tokenizer has no chat template",
+                field="model.prompts",
+                remedy="use few_shot, or add the template to the tokenizer",
+            )
+        self.is_chat = template and style != "few_shot"
         if self.is_chat:
             self.choices = ("Yes", "No")
         self.solve_stop: tuple[str, ...] = () if self.is_chat else (_NEXT,)

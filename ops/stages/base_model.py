@@ -115,6 +115,8 @@ def _adopted(lab: Lab) -> dict[str, Any]:
 
     start = time.monotonic()
     folder = locate_checkpoint(lab.experiment.model)  # type: ignore[arg-type]
+    if any(verifier.name == "logit" for verifier in lab.experiment.verifiers):
+        _check_choices(lab, folder)
     return {
         "role": "base",
         "generates_iteration": 0,
@@ -128,6 +130,22 @@ def _adopted(lab: Lab) -> dict[str, Any]:
         "final_loss": None,
         "seconds": time.monotonic() - start,
     }
+
+
+def _check_choices(lab: Lab, folder: Path) -> None:
+    """Logit verification needs one token per choice; better known before anything is sampled."""
+    from ops.engines.transformers_engine import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+    for word in lab.prompt_format().choices:
+        ids = tokenizer(word, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            raise ModelError(
+                str(folder),
+                f"the choice {word!r} of logit verification is {len(ids)} tokens of this model, expected one token",
+                field="verifiers",
+                remedy="leave the logit verifier out",
+            )
 
 
 def _stored_parameters(folder: Path) -> int:

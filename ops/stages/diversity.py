@@ -35,7 +35,7 @@ def measure_diversity(lab: Lab, iteration: int) -> StageResult:
                         "value": _or_none(interval.value),
                         "low": _or_none(interval.low),
                         "high": _or_none(interval.high),
-                        "n_problems": len(value_P),
+                        "n_problems": int((~np.isnan(value_P)).sum()),
                     }
                 )
         return pl.DataFrame(rows, schema=polars_schema("diversity_metrics"))

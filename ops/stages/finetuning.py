@@ -36,8 +36,8 @@ def select_finetune_data(lab: Lab, iteration: int) -> StageResult:
         if item.verifier_name is not None:
             score, _ = scores_of(lab, iteration, item.verifier_name, responses)
         weights = item.weights(responses.problem_index, score, responses.is_correct)
-        finished = (responses.frame["finish_reason"] == "stop").to_numpy()
-        kept = responses.frame.with_columns(weight=pl.Series(weights)).filter(pl.Series((weights > 0) & finished))
+        kept = responses.frame.with_columns(weight=pl.Series(weights))
+        kept = kept.filter(pl.Series((weights > 0) & _finished(kept)))
         return _with_prompts(lab, iteration, _capped(lab, kept))
 
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
@@ -51,6 +51,10 @@ def select_finetune_data(lab: Lab, iteration: int) -> StageResult:
         return numbers
 
     return lab.materialise("finetune_data", "finetune_data", iteration, compute, metadata)
+
+
+def _finished(frame: pl.DataFrame) -> np.ndarray:
+    return (frame["finish_reason"] == "stop").to_numpy()
 
 
 def _capped(lab: Lab, kept: pl.DataFrame) -> pl.DataFrame:
@@ -92,6 +96,7 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
 
     from ops.engines.transformers_engine import load_model, load_tokenizer
     from ops.engines.transformers_settings import TransformersEngineSettings
+    from ops.training.loss import check_head
     from ops.training.sft import finetune
 
     start = time.monotonic()
@@ -113,6 +118,7 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
     path = lab.model_path(source)
     device = getattr(lab.experiment.engine, "device", "auto")
     model = load_model(path, TransformersEngineSettings(device=device, dtype="float32"))
+    check_head(model.config)
     tokenizer = load_tokenizer(path)
     work = lab.store.work_folder("finetuning", fingerprint)
     with torch.random.fork_rng(devices=[]):

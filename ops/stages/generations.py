@@ -19,7 +19,9 @@ from ops.storage.schemas import polars_schema
 from ops.types import Problem, StageResult
 
 CHUNK_ROWS = 4096
-"""Samples per committed chunk: what a killed run repeats at most."""
+CHUNK_SECONDS = 60.0
+"""A chunk is committed when so many samples wait, or so much time has passed: what a killed run repeats at most,
+beside the batch in flight."""
 
 SAMPLE_SCHEMA = {
     "response_id": pl.String(),
@@ -95,7 +97,7 @@ def _draw(lab: Lab, iteration: int, missing: Sequence[Wanted], pool: Any) -> int
     engine = lab.engine(iteration)
     waiting: list[dict[str, Any]] = []
     done = tokens = 0
-    start = time.monotonic()
+    start = committed = time.monotonic()
     for finished in engine.sample(requests, settings):
         for index, place, completion in finished:
             item = groups[index][place]
@@ -115,9 +117,9 @@ def _draw(lab: Lab, iteration: int, missing: Sequence[Wanted], pool: Any) -> int
                 }
             )
         done += len(finished)
-        if len(waiting) >= CHUNK_ROWS:
+        if len(waiting) >= CHUNK_ROWS or time.monotonic() - committed >= CHUNK_SECONDS:
             pool.append(pl.DataFrame(waiting, schema=SAMPLE_SCHEMA))
-            waiting = []
+            waiting, committed = [], time.monotonic()
         rate = tokens / (time.monotonic() - start)
         lab.progress(f"iteration {iteration}: sampling", done, len(missing), {"tokens/s": rate})
     if waiting:

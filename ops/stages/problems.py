@@ -93,6 +93,8 @@ def overlap(experiment: Experiment, evaluation: Sequence[Problem], training: Seq
     """Content keys of evaluation problems that are fine-tuned on, or that a built-in model's pretraining may pose."""
     task = experiment.task
     trained = {task.content_key(problem) for problem in training}
+    if not isinstance(experiment.model, BuiltinModel):  # few-shot prompts show these with their solution
+        trained |= {task.content_key(problem) for problem, _ in task.examples()}
     recipe = RECIPES[experiment.model.recipe] if isinstance(experiment.model, BuiltinModel) else None
     return sorted(
         key

@@ -9,7 +9,7 @@ import polars as pl
 
 from ops.lab import Lab
 from ops.plan import asset_name
-from ops.stages.generations import CHUNK_ROWS
+from ops.stages.generations import CHUNK_ROWS, CHUNK_SECONDS
 from ops.stages.measured import share
 from ops.stages.problems import problems_of
 from ops.storage.schemas import polars_schema
@@ -54,7 +54,8 @@ def verify_responses(lab: Lab, iteration: int) -> dict[str, Any]:
 
 def _score(lab: Lab, iteration: int, verifier: Verifier, items: list[VerificationItem], pool: Any) -> None:
     waiting: list[tuple[Any, ...]] = []
-    done, start = 0, time.monotonic()
+    done = 0
+    start = committed = time.monotonic()
     for finished in verifier.verify(lab.engine(iteration), lab.prompt_format(), items):
         for index, verification in finished:
             waiting.append(
@@ -67,9 +68,9 @@ def _score(lab: Lab, iteration: int, verifier: Verifier, items: list[Verificatio
                 )
             )
         done += len(finished)
-        if len(waiting) >= CHUNK_ROWS:
+        if len(waiting) >= CHUNK_ROWS or time.monotonic() - committed >= CHUNK_SECONDS:
             pool.append(pl.DataFrame(waiting, schema=VERIFICATION_SCHEMA, orient="row"))
-            waiting = []
+            waiting, committed = [], time.monotonic()
         rate = done / (time.monotonic() - start)
         lab.progress(f"iteration {iteration}: verifying by {verifier.name}", done, len(items), {"responses/s": rate})
     if waiting:

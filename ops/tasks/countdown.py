@@ -57,7 +57,7 @@ class Countdown(Task):
 
     def read_row(self, row: Mapping[str, Any], where: str, split: Split) -> Problem:
         remedy = 'write rows such as {"numbers": [10, 8, 6], "target": 12}'
-        unknown = sorted(set(row) - {"numbers", "target", "problem_id"})
+        unknown = sorted(set(row) - {"numbers", "target"})
         if unknown:
             raise DatasetError(where, "unknown key", field=unknown[0], remedy=remedy)
         numbers, target = row.get("numbers"), row.get("target")
@@ -74,10 +74,7 @@ class Countdown(Task):
             raise DatasetError(
                 where, f"{target} cannot be reached from {numbers}", field="target", remedy="drop the row"
             )
-        identity = row.get("problem_id", problem_id(numbers, target))
-        if not isinstance(identity, str) or not identity:
-            raise DatasetError(where, f"expected a non-empty text, got {identity!r}", field="problem_id")
-        return Problem(identity, self.name, split, {"numbers": list(numbers), "target": target})
+        return Problem(problem_id(numbers, target), self.name, split, {"numbers": list(numbers), "target": target})
 
     def grade(self, problem: Problem, response: str, finished: bool = True) -> Grade:
         numbers, target = list(problem.data["numbers"]), int(problem.data["target"])

@@ -75,9 +75,18 @@ def test_ctrl_c_ends_a_gpu_step_without_a_retry_and_leaves_nothing_to_recover(st
         assert recover(instance, home) == []
 
 
-def _unfinished_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
-    status = dg.DagsterRunStatus.STARTED
-    run = dg.DagsterRun(job_name="experiment_job", run_id=str(uuid.uuid4()), status=status, tags=tags)
+def _unfinished_run(
+    instance: dg.DagsterInstance, tags: dict[str, str], parent: dg.DagsterRun | None = None
+) -> dg.DagsterRun:
+    status, root = dg.DagsterRunStatus.STARTED, parent and parent.run_id
+    run = dg.DagsterRun(
+        job_name="experiment_job",
+        run_id=str(uuid.uuid4()),
+        status=status,
+        tags=tags,
+        parent_run_id=root,
+        root_run_id=root,
+    )
     return instance.run_storage.add_run(run)
 
 
@@ -91,6 +100,19 @@ def test_own_process_is_alive_and_its_pid_reused_is_not(instance) -> None:
     assert is_alive(instance, _unfinished_run(instance, process_tag()))
     host, pid, _ = process_tag()[PROCESS_TAG].split("-", 2)
     assert not is_alive(instance, _unfinished_run(instance, {PROCESS_TAG: f"{host}-{pid}-anotherbirth"}))
+
+
+def test_a_reexecution_is_not_judged_by_the_mark_it_copied(instance) -> None:
+    """Dagster copies the parent's tags: the mark says who executed the parent, dead or alive."""
+    host, pid, _ = process_tag()[PROCESS_TAG].split("-", 2)
+    dead = {PROCESS_TAG: f"{host}-{pid}-anotherbirth"}
+    parent = _unfinished_run(instance, dead)
+    again = _unfinished_run(instance, dead, parent)
+    _announce(instance, again, os.getpid())
+    assert is_alive(instance, again)
+    gone = _unfinished_run(instance, process_tag(), parent)
+    _announce(instance, gone, 2**22 + 1)
+    assert not is_alive(instance, gone)
 
 
 def test_a_run_of_another_machine_is_left_alone(instance) -> None:
