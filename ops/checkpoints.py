@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from ops.config import FolderModel, HubModel
 from ops.errors import ModelError
 from ops.identity import fingerprint
+from ops.storage.atomic import file_digest
 
 WEIGHT_PATTERNS = ("*.safetensors",)
 HASHED_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", *WEIGHT_PATTERNS)
@@ -89,5 +89,4 @@ def checkpoint_fingerprint(folder: Path) -> str:
 @lru_cache(maxsize=1024)
 def _digest(path: Path, size: int, modified_ns: int) -> str:
     """SHA-256 of a file; remembered in this process while size and time stay the same."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)

@@ -16,6 +16,7 @@ from ops.config import BuiltinModel, Experiment
 from ops.identity import fingerprint
 from ops.prompts.compact import CompactFormat
 from ops.prompts.text import TextFormat
+from ops.tasks.rows import problem_file_digest
 
 CODE_VERSIONS = {
     "problems": "1",
@@ -170,13 +171,11 @@ def _problems_fingerprints(experiment: Experiment) -> tuple[str, str, str]:
 
     More iterations take more of the same training problems, so their number is in the first one only.
     """
-    from ops.stages.problems import file_digest
-
     problems, code = experiment.problems, CODE_VERSIONS["problems"]
     common = {"task": experiment.task, "version": type(experiment.task).version, "seed": problems.seed}
 
     def one(split: str, path: str | None, size: dict[str, int]) -> str:
-        files = {} if path is None else {"file": file_digest(path)}
+        files = {} if path is None else {"file": problem_file_digest(path)}
         return fingerprint("problems", code, {**common, "split": split, **size}, files)
 
     train = one("train", problems.train_file, {"train_per_iteration": problems.train_per_iteration})

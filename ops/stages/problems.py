@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,19 +14,6 @@ from ops.errors import DatasetError
 from ops.lab import Lab
 from ops.storage.schemas import polars_schema
 from ops.types import Problem, StageResult
-
-
-def file_digest(path: str) -> str:
-    """SHA-256 of a file's content.
-
-    Raises:
-        DatasetError: when it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError(path, f"cannot be read: {error.strerror}") from None
 
 
 def make_problems(lab: Lab) -> StageResult:

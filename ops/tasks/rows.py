@@ -8,12 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from ops.errors import DatasetError
+from ops.storage.atomic import file_digest
 from ops.tasks.base import Task
 from ops.types import Problem, Split
 
 MAX_LINE_BYTES = 1_000_000
 _BOM = b"\xef\xbb\xbf"
 _ONE_OBJECT = "write one JSON object per line, UTF-8, without blank lines"
+
+
+def problem_file_digest(path: str) -> str:
+    """SHA-256 of a problem file's content.
+
+    Raises:
+        DatasetError: when it cannot be read.
+    """
+    try:
+        return file_digest(Path(path))
+    except OSError as error:
+        raise DatasetError(path, f"cannot be read: {error.strerror}") from None
 
 
 def read_problem_file(task: Task, path: str | Path, split: Split) -> list[Problem]:
