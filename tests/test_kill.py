@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -110,7 +111,9 @@ def test_killed_in_sampling_and_in_training(tmp_path, monkeypatch):
     assert (joined["response"] == joined["response_after"]).all()
     assert (home / "pools" / "samples" / plan.sample_pools[0] / chunks[0].name).exists()
     steps = query(home, "SELECT optimizer_steps FROM models WHERE generates_iteration = 1")["optimizer_steps"].to_list()
-    assert steps == [240]
+    examples = query(home, "SELECT count(*) AS n FROM finetune_data")["n"][0]
+    assert steps == [math.ceil(12 * examples / 32)]
+    assert steps[0] > 50  # the killed training had left a checkpoint to resume from
     assert not list(home.rglob("*.mindgap-tmp"))
     assert not _files(home, "work/*/*")
 
