@@ -138,6 +138,18 @@ class Drawn:
     stopped_B: torch.Tensor
 
 
+def left_padded(
+    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """Token ids, attention mask and positions, each int64 [P, T]; no mask and positions where all lengths are equal."""
+    longest = max(len(prompt) for prompt in prompts)
+    input_PT = torch.tensor([[pad_id] * (longest - len(p)) + list(p) for p in prompts], device=device)
+    if all(len(prompt) == longest for prompt in prompts):
+        return input_PT, None, None
+    mask_PT = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+    return input_PT, mask_PT, (mask_PT.cumsum(1) - 1).clamp_min(0)
+
+
 @torch.inference_mode()
 def decode(
     model: Any,
@@ -161,10 +173,7 @@ def decode(
     """
     device = model.device
     longest = max(len(prompt) for prompt in prompts)
-    even = all(len(prompt) == longest for prompt in prompts)
-    input_PT = torch.tensor([[pad_id] * (longest - len(p)) + list(p) for p in prompts], device=device)
-    mask_PT = None if even else torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-    position_PT = None if mask_PT is None else (mask_PT.cumsum(1) - 1).clamp_min(0)
+    input_PT, mask_PT, position_PT = left_padded(prompts, pad_id, device)
     cache = DynamicCache(config=model.config)
     logits = model(
         input_ids=input_PT, attention_mask=mask_PT, position_ids=position_PT,

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from ops.engines.base import SampleRequest, SamplingSettings
-from ops.engines.decoding import Arena, decode
+from ops.engines.decoding import Arena, decode, left_padded
 from ops.engines.transformers_settings import TransformersEngineSettings
 from ops.errors import EngineError, ModelError
 from ops.types import Completion
@@ -136,20 +136,9 @@ class TransformersEngine:
     @torch.inference_mode()
     def _last_logprobs(self, rows: Sequence[list[int]]) -> torch.Tensor:
         """Log-softmax of the token after each row, float32 [B, V]; left padding, masked."""
-        longest = max(len(row) for row in rows)
-        pad = [longest - len(row) for row in rows]
-        input_BT = torch.tensor([[self.pad_id] * n + row for n, row in zip(pad, rows, strict=True)])
-        mask_BT = position_BT = None
-        if any(pad):
-            mask_BT = (torch.arange(longest) >= torch.tensor(pad)[:, None]).long()
-            position_BT = (mask_BT.cumsum(1) - 1).clamp_min(0).to(self.model.device)
-            mask_BT = mask_BT.to(self.model.device)
+        input_BT, mask_BT, position_BT = left_padded(rows, self.pad_id, self.model.device)
         logits = self.model(
-            input_ids=input_BT.to(self.model.device),
-            attention_mask=mask_BT,
-            position_ids=position_BT,
-            use_cache=False,
-            logits_to_keep=1,
+            input_ids=input_BT, attention_mask=mask_BT, position_ids=position_BT, use_cache=False, logits_to_keep=1
         ).logits[:, -1]
         return torch.log_softmax(logits.float(), -1)
 

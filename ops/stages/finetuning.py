@@ -94,6 +94,7 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
         return {"reused": True}
     import torch
 
+    from ops.builtin.model import count_parameters
     from ops.engines.transformers_engine import load_model, load_tokenizer
     from ops.engines.transformers_settings import TransformersEngineSettings
     from ops.training.loss import check_head
@@ -133,10 +134,11 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
             progress=lab.progress,
             label=f"iteration {iteration}: fine-tuning",
         )
+    n_parameters = count_parameters(model)
     numbers = {
-        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "n_parameters": n_parameters,
         "train_tokens": result.tokens,
-        "train_flops": 6.0 * sum(parameter.numel() for parameter in model.parameters()) * result.tokens,
+        "train_flops": 6.0 * n_parameters * result.tokens,
         "optimizer_steps": result.steps,
         "final_loss": result.final_loss,
         "seconds": time.monotonic() - start,

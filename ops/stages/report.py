@@ -25,14 +25,13 @@ def write_report(lab: Lab) -> StageResult:
         from ops.reporting.page import html_page
         from ops.reporting.plots import plot_png
         from ops.reporting.summary import summarise
-        from ops.reporting.words import answer
 
         summary = summarise(lab.experiment, lab.plan, lab.store)
         examples = examples_of(lab.experiment, lab.plan, lab.store)
         write_text_atomically(html, html_page(summary, examples))
         plot_png(summary, plot)
         row = {
-            "answer": answer(summary),
+            "answer": summary.answer,
             "html_path": str(html.relative_to(lab.store.home)),
             "plot_path": str(plot.relative_to(lab.store.home)),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +20,14 @@ class VerificationItem:
     problem: Problem
     response: str
     identity: str
+
+
+def positions_by_text(texts: Iterable[str]) -> dict[str, list[int]]:
+    """Where each different text stands, in the order of first appearance: equal prompts are computed once."""
+    positions: dict[str, list[int]] = {}
+    for index, text in enumerate(texts):
+        positions.setdefault(text, []).append(index)
+    return positions
 
 
 class Verifier(Strict, abc.ABC):

@@ -12,7 +12,7 @@ from ops.identity import seed_of
 from ops.prompts.base import PromptFormat
 from ops.types import CORRECT, INCORRECT, UNPARSEABLE, Verdict, Verification
 from ops.variants import Seed
-from ops.verifiers.base import VerificationItem, Verifier
+from ops.verifiers.base import VerificationItem, Verifier, positions_by_text
 
 SCORES: dict[Verdict, float | None] = {CORRECT: 1.0, INCORRECT: 0.0, UNPARSEABLE: None}
 
@@ -35,9 +35,7 @@ class BinaryCot(Verifier):
         self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
     ) -> Iterator[list[tuple[int, Verification]]]:
         settings = SamplingSettings(self.temperature, self.top_p, self.max_tokens, prompts.binary_cot_stop)
-        by_prompt: dict[str, list[int]] = {}
-        for index, item in enumerate(items):
-            by_prompt.setdefault(prompts.binary_cot(item.problem, item.response), []).append(index)
+        by_prompt = positions_by_text(prompts.binary_cot(item.problem, item.response) for item in items)
         indices = list(by_prompt.values())
         purpose = f"{self.name}:{self.seed}"
         requests = [

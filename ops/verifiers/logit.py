@@ -10,7 +10,7 @@ import numpy as np
 from ops.engines.base import Engine
 from ops.prompts.base import PromptFormat
 from ops.types import CORRECT, INCORRECT, Verification
-from ops.verifiers.base import VerificationItem, Verifier
+from ops.verifiers.base import VerificationItem, Verifier, positions_by_text
 
 BLOCK = 4096
 
@@ -28,9 +28,7 @@ class Logit(Verifier):
     def verify(
         self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
     ) -> Iterator[list[tuple[int, Verification]]]:
-        by_prompt: dict[str, list[int]] = {}
-        for index, item in enumerate(items):
-            by_prompt.setdefault(prompts.logit(item.problem, item.response), []).append(index)
+        by_prompt = positions_by_text(prompts.logit(item.problem, item.response) for item in items)
         texts = list(by_prompt)
         for start in range(0, len(texts), BLOCK):
             part = texts[start : start + BLOCK]
