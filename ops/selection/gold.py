@@ -15,5 +15,9 @@ class Gold(Filter):
     name: Literal["gold"] = "gold"
     version: ClassVar[str] = "1"
 
+    @property
+    def label(self) -> str:
+        return "gold labels"
+
     def weights(self, problem_index: np.ndarray, score: np.ndarray, is_correct: np.ndarray) -> np.ndarray:
         return is_correct.astype(float)

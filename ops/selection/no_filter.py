@@ -15,5 +15,9 @@ class NoFilter(Filter):
     name: Literal["none"] = "none"
     version: ClassVar[str] = "1"
 
+    @property
+    def label(self) -> str:
+        return "no filter"
+
     def weights(self, problem_index: np.ndarray, score: np.ndarray, is_correct: np.ndarray) -> np.ndarray:
         return np.ones(len(score))

@@ -30,6 +30,10 @@ class Quantile(Filter):
     def threshold_value(self) -> float:
         return self.q
 
+    @property
+    def label(self) -> str:
+        return f"{self.verifier} top {100 * (1 - self.q):.3g} %"
+
     def weights(self, problem_index: np.ndarray, score: np.ndarray, is_correct: np.ndarray) -> np.ndarray:
         kept = np.zeros(len(score))
         order = np.lexsort((score, problem_index))  # NaN sorts last within each problem

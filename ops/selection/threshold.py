@@ -25,5 +25,9 @@ class Threshold(Filter):
     def threshold_value(self) -> float:
         return self.threshold
 
+    @property
+    def label(self) -> str:
+        return f"{self.verifier} ≥ {self.threshold:g}"
+
     def weights(self, problem_index: np.ndarray, score: np.ndarray, is_correct: np.ndarray) -> np.ndarray:
         return np.where(np.isnan(score), 0.0, score >= self.threshold).astype(float)
