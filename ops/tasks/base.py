@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ops.types import Grade, Problem, Split
@@ -50,6 +50,13 @@ class Task(Strict, abc.ABC):
     def grade(self, problem: Problem, response: str, finished: bool = True) -> Grade:
         """Grade a response. ``finished`` is False when it was cut at max_tokens. Never raises."""
 
+    def grade_all(self, items: Sequence[tuple[Problem, str, bool]]) -> list[Grade]:
+        """Grade many (problem, response, finished), in their order. Never raises.
+
+        Tasks whose grader may hang or crash override it: they grade in worker processes.
+        """
+        return [self.grade(*item) for item in items]
+
     @abc.abstractmethod
     def question(self, problem: Problem) -> str:
         """The problem in plain words, with the answer format that strict grading expects."""
@@ -57,3 +64,7 @@ class Task(Strict, abc.ABC):
     @abc.abstractmethod
     def examples(self) -> list[tuple[Problem, str]]:
         """Worked examples (problem, right response) for few-shot prompts; ``generate`` never gives them out."""
+
+    @abc.abstractmethod
+    def wrong_examples(self) -> list[tuple[Problem, str]]:
+        """(problem, wrong response) for prompts of verification: one for each of ``examples``, in that order."""

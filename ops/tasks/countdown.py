@@ -111,6 +111,14 @@ class Countdown(Task):
             for numbers, target, text in worked[self.numbers]
         ]
 
+    def wrong_examples(self) -> list[tuple[Problem, str]]:
+        wrong = {  # false results, missed targets, numbers used twice
+            2: ("7 + 5 = 13", "9 + 4 = 13"),
+            3: ("10 + 6 = 16 ; 16 - 8 = 8", "9 * 4 = 36 ; 36 - 9 = 27"),
+            4: ("7 + 5 = 12 ; 12 + 2 = 14 ; 14 + 1 = 15", "8 - 2 = 6 ; 6 + 6 = 13 ; 13 * 3 = 39"),
+        }
+        return [(problem, text) for (problem, _), text in zip(self.examples(), wrong[self.numbers], strict=True)]
+
 
 def problem_id(numbers: Any, target: int) -> str:
     """``countdown-6.8.10-12``: the sorted numbers and the target."""

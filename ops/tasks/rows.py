@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from ops.tasks.base import Task
 from ops.types import Problem, Split
 
 MAX_LINE_BYTES = 1_000_000
+MAX_TEXT_CHARS = 50_000
+"""Of one text field; the longest of the public datasets have a fifth of that."""
+MAX_ID_CHARS = 200
 _BOM = b"\xef\xbb\xbf"
 _ONE_OBJECT = "write one JSON object per line, UTF-8, without blank lines"
 
@@ -37,6 +42,7 @@ def read_problem_file(task: Task, path: str | Path, split: Split) -> list[Proble
     """
     problems: list[Problem] = []
     line_of: dict[str, int] = {}
+    line_of_content: dict[str, int] = {}
     for number, raw in _lines(Path(path)):
         where = f"{path}:{number}"
         problem = task.read_row(_row(raw, where), where, split)
@@ -47,11 +53,79 @@ def read_problem_file(task: Task, path: str | Path, split: Split) -> list[Proble
                 field="problem_id",
                 remedy="keep one of the two lines",
             )
-        line_of[problem.problem_id] = number
+        content = task.content_key(problem)
+        if content in line_of_content:
+            raise DatasetError(
+                where,
+                f"the same problem stands in line {line_of_content[content]} too, under another id",
+                field="problem_id",
+                remedy="keep one of the two lines",
+            )
+        line_of[problem.problem_id] = line_of_content[content] = number
         problems.append(problem)
     if not problems:
         raise DatasetError(str(path), "expected at least one row, found an empty file", remedy=_ONE_OBJECT)
     return problems
+
+
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of a JSONL file, line by line.
+
+    Raises:
+        DatasetError: for a line that is no usable JSON object, naming file and line.
+    """
+    for number, raw in _lines(path):
+        yield number, _row(raw, f"{path}:{number}")
+
+
+def check_keys(row: Mapping[str, Any], known: Collection[str], where: str, remedy: str) -> None:
+    """Refuse a row with a key that nobody reads.
+
+    Raises:
+        DatasetError: names the key.
+    """
+    unknown = sorted(set(row) - set(known))
+    if unknown:
+        raise DatasetError(where, "unknown key", field=unknown[0], remedy=remedy)
+
+
+def text_field(row: Mapping[str, Any], field: str, where: str, remedy: str, longest: int = MAX_TEXT_CHARS) -> str:
+    """A required text of a row, without white space around it.
+
+    Raises:
+        DatasetError: names the field and what was found.
+    """
+    if row.get(field) is None:
+        raise DatasetError(where, "required, but missing", field=field, remedy=remedy)
+    return checked_text(row[field], field, where, remedy, longest)
+
+
+def checked_text(value: Any, field: str, where: str, remedy: str, longest: int = MAX_TEXT_CHARS) -> str:
+    """``value`` where it is a text that can be stored and shown, without white space around it.
+
+    Raises:
+        DatasetError: names the field and what was found.
+    """
+    if not isinstance(value, str):
+        raise DatasetError(where, f"expected a text, got {_kind(value)}", field=field, remedy=remedy)
+    if "\0" in value:
+        raise DatasetError(where, "holds a NUL character", field=field, remedy="the text is damaged; write it again")
+    if not value.strip():
+        raise DatasetError(where, "expected a text, got an empty one", field=field, remedy=remedy)
+    if len(value) > longest:
+        raise DatasetError(
+            where,
+            f"expected at most {longest:,} characters, got {len(value):,}",
+            field=field,
+            remedy="shorten it, or drop the row",
+        )
+    return value.strip()
+
+
+def content_hash(text: str) -> str:
+    """16 hexadecimal digits of a text's SHA-256, whatever its white space and Unicode form."""
+    same = " ".join(unicodedata.normalize("NFC", text).split())
+    return hashlib.sha256(same.encode()).hexdigest()[:16]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -130,5 +204,12 @@ def _refuse_constant(text: str) -> Any:
 
 
 def _kind(value: Any) -> str:
-    names = {list: "an array", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    names = {
+        dict: "an object",
+        list: "an array",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
     return "null" if value is None else names[type(value)]

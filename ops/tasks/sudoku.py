@@ -112,6 +112,18 @@ class Sudoku(Task):
         problems = [_problem(puzzle, "train") for puzzle in _EXAMPLES]
         return [(problem, rows(str(problem.answer))) for problem in problems]
 
+    def wrong_examples(self) -> list[tuple[Problem, str]]:
+        """The right grid with two rows swapped, or one row reversed."""
+        wrong = []
+        for index, (problem, text) in enumerate(self.examples()):
+            lines = text.splitlines()
+            if index % 2:
+                lines[0] = lines[0][::-1]
+            else:
+                lines[1], lines[2] = lines[2], lines[1]
+            wrong.append((problem, "\n".join(lines)))
+        return wrong
+
 
 def problem_id(puzzle: str) -> str:
     """``sudoku-1.34.4.22.4.4.21``."""
