@@ -1,4 +1,4 @@
-"""Pretraining documents of the Countdown recipe: solving, four ways to verify, and drills.
+"""Pretraining documents of the built-in recipes: solving, four ways to verify, and drills.
 
 A document is a list of (word, loss weight). The loss falls on what the model must learn to write;
 verdict words weigh more. A right attempt also teaches solving; of a wrong attempt only its end mark,
@@ -8,33 +8,34 @@ its trace and its verdict are learnt.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ops.builtin.countdown import CountdownExercises
+from ops.builtin.exercises import Attempt, Exercises, Key
 from ops.builtin.notation import (
     BAD,
+    BINARY,
     BOS,
     END,
     EOS,
+    LOGIT,
     NO,
     OK,
+    QUESTIONS,
+    SCORE,
+    THEREFORE,
+    TOURNAMENT,
     VOCABULARY,
     YES,
     attempt_words,
-    flaws,
-    is_right,
-    problem_words,
-    trace_words,
     true_result_word,
 )
-from ops.tasks.countdown import solutions
-from ops.tasks.steps import LARGEST, Step, apply
+from ops.tasks.steps import LARGEST, Step
 from ops.training.loss import TokenDocument
 
 VERDICT_WEIGHT = 4.0
-_QUESTIONS = ("?", "#", "%", "!", "quote", "recompute")
 Document = list[tuple[str, float]]
-Key = tuple[tuple[int, ...], int]
 
 
 @dataclass
@@ -42,110 +43,40 @@ class Material:
     """What documents are made from.
 
     Attributes:
-        keys: training problems as (sorted numbers, target); never a held-out one.
+        keys: training problems; never a held-out one.
         own_attempts: per problem the model's own (right, wrong) attempts, once it can make some.
         own_share: share of verification documents that grade the model's own attempts.
+        exercises: of the recipe.
     """
 
     keys: Sequence[Key]
-    own_attempts: Mapping[Key, tuple[list[tuple[Step, ...]], list[tuple[Step, ...]]]] = field(default_factory=dict)
+    own_attempts: Mapping[Key, tuple[list[Attempt], list[Attempt]]] = field(default_factory=dict)
     own_share: float = 0.0
+    exercises: Exercises = field(default_factory=CountdownExercises)
 
     def __post_init__(self) -> None:
         self.own_keys = [key for key, (right, wrong) in self.own_attempts.items() if right or wrong]
-        self._solved: dict[Key, list[tuple[Step, ...]]] = {}
 
-    def solutions(self, key: Key) -> list[tuple[Step, ...]]:
-        """Every right chain of a problem, computed once."""
-        if key not in self._solved:
-            self._solved[key] = solutions(list(key[0]), key[1])
-        return self._solved[key]
-
-    def pose(self, rng: random.Random) -> tuple[Key, list[int]]:
-        """A problem with its numbers in the order in which they are shown."""
+    def pose(self, rng: random.Random) -> tuple[Key, list[str]]:
+        """A problem, and its words as they are shown."""
         key = rng.choice(self.keys)
-        return key, rng.sample(key[0], len(key[0]))
+        return key, self.exercises.shown(rng, key)
 
-    def pose_for_verification(self, rng: random.Random) -> tuple[Key, list[int], bool]:
+    def pose_for_verification(self, rng: random.Random) -> tuple[Key, list[str], bool]:
         """A problem to verify, and whether its attempts are the model's own."""
         if self.own_keys and rng.random() < self.own_share:
             key = rng.choice(self.own_keys)
-            return key, rng.sample(key[0], len(key[0])), True
+            return key, self.exercises.shown(rng, key), True
         return (*self.pose(rng), False)
 
-    def attempt(self, rng: random.Random, key: Key, own: bool) -> tuple[Step, ...]:
+    def attempt(self, rng: random.Random, key: Key, own: bool) -> Attempt:
         """An attempt, half of them right."""
         right = rng.random() < 0.5
         if own:
             pool = self.own_attempts[key][0 if right else 1]
             if pool:
                 return rng.choice(pool)
-        if right:
-            return rng.choice(self.solutions(key))
-        return wrong_attempt(rng, self, key)
-
-
-def random_chain(rng: random.Random, numbers: Sequence[int]) -> tuple[Step, ...]:
-    """A legal chain over all numbers, to whatever target it leads."""
-    while True:
-        left, steps = list(numbers), []
-        while len(left) > 1:
-            rng.shuffle(left)
-            a, b = left.pop(), left.pop()
-            operator = rng.choice("+-*")
-            result = apply(a, operator, b)
-            if result is None:
-                break
-            steps.append(Step(a, operator, b, result))
-            left.append(result)
-        else:
-            return tuple(steps)
-
-
-def wrong_attempt(rng: random.Random, material: Material, key: Key) -> tuple[Step, ...]:
-    """A synthetic wrong attempt: forced target 30 %, slip 25 %, number misuse 25 %, another target 20 %."""
-    numbers, target = key
-    while True:
-        kind = rng.random()
-        if kind < 0.30:
-            steps = _force_target(random_chain(rng, numbers), target)
-        elif kind < 0.55:
-            steps = _slip(rng, rng.choice(material.solutions(key)))
-        elif kind < 0.80:
-            steps = _misuse(rng, numbers, target)
-        else:
-            steps = random_chain(rng, numbers)
-        if not is_right(steps, numbers, target):
-            return tuple(steps)
-
-
-def _force_target(steps: tuple[Step, ...], target: int) -> tuple[Step, ...]:
-    return (*steps[:-1], steps[-1]._replace(result=target))
-
-
-def _slip(rng: random.Random, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """One result is off; later steps go on from the wrong value where it is used."""
-    place = rng.randrange(len(steps))
-    true = steps[place].result
-    false = min(LARGEST, max(0, true + rng.choice((-10, -3, -2, -1, 1, 2, 3, 10))))
-    out = [*steps[:place], steps[place]._replace(result=false)]
-    for step in steps[place + 1 :]:
-        left = false if step.left == true else step.left
-        right = false if step.left != true and step.right == true else step.right
-        result = apply(left, step.operator, right)
-        step = Step(left, step.operator, right, step.result if result is None else result)
-        true, false = steps[len(out)].result, step.result
-        out.append(step)
-    return tuple(out)
-
-
-def _misuse(rng: random.Random, numbers: Sequence[int], target: int) -> tuple[Step, ...]:
-    """A chain over numbers of which one is not given; half of them still claim the target."""
-    changed = list(numbers)
-    place = rng.randrange(len(changed))
-    changed[place] = rng.choice(numbers) if rng.random() < 0.5 else rng.randint(1, 12)
-    steps = random_chain(rng, changed)
-    return _force_target(steps, target) if rng.random() < 0.25 else steps
+        return self.exercises.right(rng, key) if right else self.exercises.wrong(rng, key)
 
 
 def _plain(words: Sequence[str], weight: float = 0.0) -> Document:
@@ -157,73 +88,81 @@ def _attempt(steps: Sequence[Step], right: bool) -> Document:
     return [*_plain(attempt_words(steps), 1.0 if right else 0.0), (END, 1.0)]
 
 
+def _trace(exercises: Exercises, steps: Attempt, key: Key) -> Document:
+    words = exercises.trace(steps, key)
+    return [(word, exercises.flag_weight if word in (OK, BAD) else 1.0) for word in words]
+
+
 def solve(rng: random.Random, material: Material) -> Document:
     """``<s> 10 8 6 -> 12 : [10 + 8 = 18 ; 18 - 6 = 12 . </s>]``."""
     key, shown = material.pose(rng)
-    steps = rng.choice(material.solutions(key))
-    return [*_plain([BOS, *problem_words(shown, key[1]), ":"]), *_attempt(steps, True), (EOS, 1.0)]
+    steps = material.exercises.right(rng, key)
+    return [*_plain([BOS, *shown, ":"]), *_attempt(steps, True), (EOS, 1.0)]
 
 
-def logit(rng: random.Random, material: Material, count: int = 5) -> Document:
-    """``<s> PROBLEM : ATTEMPT [.] ? [no] : ATTEMPT [.] ? [yes] ...``."""
+def logit(rng: random.Random, material: Material) -> Document:
+    """``<s> PROBLEM : ATTEMPT [.] ? [no] : ATTEMPT [.] ? [yes] ...``, or every attempt after ``<s> PROBLEM`` anew."""
     key, shown, own = material.pose_for_verification(rng)
-    document = _plain([BOS, *problem_words(shown, key[1])])
-    for _ in range(count):
+    document = _plain([BOS, *shown])
+    for i in range(material.exercises.logit_attempts):
+        if i and not material.exercises.same_problem:
+            key, shown, own = material.pose_for_verification(rng)
+            document += _plain([BOS, *shown])
         steps = material.attempt(rng, key, own)
-        right = is_right(steps, *key)
-        document += [(":", 0.0), *_attempt(steps, right), ("?", 0.0), (YES if right else NO, VERDICT_WEIGHT)]
+        right = material.exercises.is_right(steps, key)
+        document += [(":", 0.0), *_attempt(steps, right), (LOGIT, 0.0), (YES if right else NO, VERDICT_WEIGHT)]
     return document
 
 
-def _traced(rng: random.Random, material: Material, mark: str, count: int, verdict) -> Document:
+def _traced(
+    rng: random.Random, material: Material, mark: str, count: int, verdict: Callable[[Attempt, Key], str]
+) -> Document:
     key, shown, own = material.pose_for_verification(rng)
-    document = _plain([BOS, *problem_words(shown, key[1])])
+    exercises = material.exercises
+    document = _plain([BOS, *shown])
     for i in range(count):
+        if i and not material.exercises.same_problem:
+            key, shown, own = material.pose_for_verification(rng)
+            document += [(EOS, 1.0), *_plain([BOS, *shown])]
         steps = material.attempt(rng, key, own)
-        right = is_right(steps, *key)
-        document += [(":", 1.0 if i else 0.0), *_attempt(steps, right), (mark, 0.0)]
-        document += [*_plain(trace_words(steps, *key), 1.0), ("=>", 1.0), (verdict(rng, steps, key), VERDICT_WEIGHT)]
+        colon = 1.0 if i and exercises.same_problem else 0.0
+        document += [(":", colon), *_attempt(steps, exercises.is_right(steps, key)), (mark, 0.0)]
+        document += [*_trace(exercises, steps, key), (THEREFORE, 1.0), (verdict(steps, key), VERDICT_WEIGHT)]
     return [*document, (EOS, 1.0)]
 
 
 def binary(rng: random.Random, material: Material) -> Document:
     """``<s> PROBLEM : ATTEMPT [.] # [TRACE => no :] ATTEMPT [.] # [TRACE => yes </s>]``."""
-    return _traced(rng, material, "#", 2, lambda _, steps, key: YES if is_right(steps, *key) else NO)
+    return _traced(rng, material, BINARY, 2, lambda steps, key: YES if material.exercises.is_right(steps, key) else NO)
 
 
 def score(rng: random.Random, material: Material) -> Document:
-    """As ``binary`` after ``%``, ending in ``=> 0..10``: clean 8-10, one flaw 2-5, more 0-2."""
-
-    def verdict(rng: random.Random, steps: Sequence[Step], key: Key) -> str:
-        wrong, misuse, missed = flaws(steps, *key)
-        count = sum(wrong) + misuse + missed
-        return str(rng.randint(8, 10) if count == 0 else rng.randint(2, 5) if count == 1 else rng.randint(0, 2))
-
-    return _traced(rng, material, "%", 2, verdict)
+    """As ``binary`` after ``%``, ending in ``=> 0..10``."""
+    return _traced(rng, material, SCORE, 2, lambda steps, key: str(material.exercises.score(rng, steps, key)))
 
 
 def tournament(rng: random.Random, material: Material) -> Document:
     """``<s> PROBLEM : A ATTEMPT . B ATTEMPT . ! [A TRACE B TRACE => A </s>]``, one of the two right."""
     key, shown, own = material.pose_for_verification(rng)
-    pair = [rng.choice(material.solutions(key)), wrong_attempt(rng, material, key)]
+    exercises = material.exercises
+    pair = [exercises.right(rng, key), exercises.wrong(rng, key)]
     if own:
         pair = [rng.choice(pool) if pool else made for pool, made in zip(material.own_attempts[key], pair, strict=True)]
     winner = rng.choice("AB")
     attempts = pair if winner == "A" else pair[::-1]
-    document = _plain([BOS, *problem_words(shown, key[1]), ":"])
+    document = _plain([BOS, *shown, ":"])
     for letter, steps in zip("AB", attempts, strict=True):
-        document += [(letter, 0.0), *_attempt(steps, is_right(steps, *key))]
-    document.append(("!", 0.0))
+        document += [(letter, 0.0), *_attempt(steps, exercises.is_right(steps, key))]
+    document.append((TOURNAMENT, 0.0))
     for letter, steps in zip("AB", attempts, strict=True):
-        document += [(letter, 1.0), *_plain(trace_words(steps, *key), 1.0)]
-    return [*document, ("=>", 1.0), (winner, VERDICT_WEIGHT), (EOS, 1.0)]
+        document += [(letter, 1.0), *_trace(exercises, steps, key)]
+    return [*document, (THEREFORE, 1.0), (winner, VERDICT_WEIGHT), (EOS, 1.0)]
 
 
-def _fact(rng: random.Random) -> Step:
+def _fact(rng: random.Random, material: Material) -> Step:
     """A claimed step as it occurs in attempts, true half the time; false ones are mostly near misses."""
     while True:
-        numbers = [rng.randint(1, 12) for _ in range(3)]
-        step = rng.choice(random_chain(rng, numbers))
+        step = material.exercises.true_step(rng)
         if rng.random() < 0.5:
             return step
         off = (
@@ -237,7 +176,7 @@ def quote(rng: random.Random, material: Material, count: int = 6) -> Document:
     """``<s> quote  3 * 9 = 28 [bad] ...``."""
     document: Document = [(BOS, 0.0), ("quote", 0.0)]
     for _ in range(count):
-        step = _fact(rng)
+        step = _fact(rng, material)
         right = true_result_word(step) == str(step.result)
         document += [*_plain(attempt_words([step])), (OK if right else BAD, VERDICT_WEIGHT)]
     return document
@@ -247,7 +186,7 @@ def recompute(rng: random.Random, material: Material, count: int = 6) -> Documen
     """``<s> recompute  3 * 9 = 28 [27 bad] ...``."""
     document: Document = [(BOS, 0.0), ("recompute", 0.0)]
     for _ in range(count):
-        step = _fact(rng)
+        step = _fact(rng, material)
         right = true_result_word(step) == str(step.result)
         document += [
             *_plain(attempt_words([step])),
@@ -288,7 +227,7 @@ def to_tokens(document: Document, learn_attempts: bool = True) -> TokenDocument:
     if not learn_attempts:
         attempt = True
         for i, (word, _) in enumerate(document):
-            if word in _QUESTIONS:
+            if word in QUESTIONS:
                 attempt = False
             elif word == ":":
                 attempt = True

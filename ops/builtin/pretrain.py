@@ -15,40 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.builtin.documents import DOCUMENTS, Key, Material, to_tokens
-from ops.builtin.notation import BOS, END, PAD, VOCABULARY, is_right, parse_attempt, problem_words
+from ops.builtin.countdown import CountdownExercises
+from ops.builtin.documents import DOCUMENTS, Material, to_tokens
+from ops.builtin.exercises import Attempt, Exercises, Key
+from ops.builtin.notation import BOS, END, PAD, VOCABULARY
 from ops.identity import seed_of
 from ops.progress import Progress
 from ops.training.loss import TokenDocument, weighted_backward
 
-MIXES: tuple[tuple[float, dict[str, float]], ...] = (
-    (0.25, {"quote": 0.40, "recompute": 0.15, "solve": 0.45}),
-    (
-        0.45,
-        {
-            "quote": 0.08,
-            "recompute": 0.07,
-            "solve": 0.30,
-            "logit": 0.22,
-            "binary": 0.13,
-            "score": 0.08,
-            "tournament": 0.12,
-        },
-    ),
-    (
-        0.30,
-        {
-            "quote": 0.04,
-            "recompute": 0.04,
-            "solve": 0.26,
-            "logit": 0.26,
-            "binary": 0.14,
-            "score": 0.10,
-            "tournament": 0.16,
-        },
-    ),
-)
-"""(share of the steps, share of each kind of document); the learning rate falls to 0 over the last phase."""
+PHASES = (0.25, 0.45, 0.30)
+"""Shares of the steps; each phase has its mix of documents. The learning rate falls to 0 over the last one."""
 
 OWN_PROBLEMS, OWN_SAMPLES, OWN_SHARE = 1500, 8, 0.8
 MUON_LEARNING_RATE, MUON_WEIGHT_DECAY, ADAMW_LEARNING_RATE = 0.02, 0.05, 3e-3
@@ -68,13 +44,13 @@ class PretrainResult:
 
 def phase_of(step: int, steps: int) -> int:
     """The phase (0, 1, 2) of an optimiser step."""
-    first, second = round(MIXES[0][0] * steps), round((MIXES[0][0] + MIXES[1][0]) * steps)
+    first, second = round(PHASES[0] * steps), round((PHASES[0] + PHASES[1]) * steps)
     return 0 if step < first else 1 if step < second else 2
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
     """Warm-up, then constant, then linearly to 0 over the last phase."""
-    last = round((MIXES[0][0] + MIXES[1][0]) * steps)
+    last = round((PHASES[0] + PHASES[1]) * steps)
     down = 1.0 if step < last else (steps - step) / max(1, steps - last)
     return min(1.0, (step + 1) / WARMUP_STEPS) * down
 
@@ -82,7 +58,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
 def make_batch(step: int, steps: int, count: int, seed: int, material: Material) -> list[TokenDocument]:
     """The documents of one optimiser step: a function of (seed, step) and the material."""
     rng = random.Random(f"pretrain:{seed}:{step}")
-    mix = MIXES[phase_of(step, steps)][1]
+    mix = material.exercises.mixes[phase_of(step, steps)]
     kinds = rng.choices(list(mix), weights=list(mix.values()), k=count)
     return [to_tokens(DOCUMENTS[kind](rng, material)) for kind in kinds]
 
@@ -110,8 +86,12 @@ def pretrain(
     seed: int,
     work: Path,
     progress: Progress,
+    exercises: Exercises | None = None,
 ) -> PretrainResult:
-    """Train ``model`` in place; checkpoints go to ``work`` and are resumed from there."""
+    """Train ``model`` in place on the problems ``keys``; checkpoints go to ``work`` and are resumed from there.
+
+    ``exercises`` None means those of Countdown.
+    """
     import torch
 
     from ops.builtin.model import count_parameters
@@ -124,12 +104,13 @@ def pretrain(
     first, extra = restored if restored else (0, fresh)
     tokens, loss, begun, tokens_before = extra["tokens"], extra["loss"], time.monotonic(), extra["tokens"]
     model.train()
-    material = Material(keys)
+    exercises = exercises or CountdownExercises()
+    material = Material(keys, exercises=exercises)
     last_phase = next(step for step in range(steps + 1) if step == steps or phase_of(step, steps) == 2)
     for start, stop in _stretches(first, last_phase, steps):
         if start >= last_phase:
-            attempts = own_attempts(model, tokenizer, keys, seed, work, progress)
-            material = Material(keys, attempts, OWN_SHARE)
+            attempts = own_attempts(model, tokenizer, keys, exercises, seed, work, progress)
+            material = Material(keys, attempts, OWN_SHARE, exercises)
         for step, documents in _prefetched(start, stop, steps, batch_size, seed, material):
             factor = learning_rate_factor(step, steps)
             for name, optimizer in optimizers.items():
@@ -174,7 +155,15 @@ def _prefetched(
             yield step, documents
 
 
-def own_attempts(model: Any, tokenizer: Any, keys: Sequence[Key], seed: int, work: Path, progress: Progress) -> dict:
+def own_attempts(
+    model: Any,
+    tokenizer: Any,
+    keys: Sequence[Key],
+    exercises: Exercises,
+    seed: int,
+    work: Path,
+    progress: Progress,
+) -> dict[Key, tuple[list[Attempt], list[Attempt]]]:
     """The model's own attempts at training problems, graded with gold labels: per problem (right, wrong).
 
     Written to ``work`` once, so that a resumed run verifies the same attempts.
@@ -190,10 +179,7 @@ def own_attempts(model: Any, tokenizer: Any, keys: Sequence[Key], seed: int, wor
     if path.exists():
         responses = json.loads(path.read_text())
     else:
-        prompts = [
-            " ".join([BOS, *problem_words(rng.sample(numbers, len(numbers)), target), ":"])
-            for numbers, target in chosen
-        ]
+        prompts = [" ".join([BOS, *exercises.shown(rng, key), ":"]) for key in chosen]
         requests = [
             SampleRequest(prompt, tuple(seed_of(f"{seed}:{prompt}:{j}", "own") for j in range(OWN_SAMPLES)))
             for prompt in prompts
@@ -201,16 +187,16 @@ def own_attempts(model: Any, tokenizer: Any, keys: Sequence[Key], seed: int, wor
         engine = TransformersEngine.from_model(model, tokenizer, TransformersEngineSettings())
         responses = [[""] * OWN_SAMPLES for _ in chosen]
         done = 0
-        for group in engine.sample(requests, SamplingSettings(1.0, 1.0, 24, (END,))):
+        for group in engine.sample(requests, SamplingSettings(1.0, 1.0, exercises.attempt_tokens, (END,))):
             for i, j, completion in group:
                 responses[i][j] = completion.text
             done += len(group)
             progress("own attempts to verify", done, len(chosen) * OWN_SAMPLES, {})
         work.mkdir(parents=True, exist_ok=True)
         write_text_atomically(path, json.dumps(responses))
-    attempts: dict[Key, tuple[list, list]] = {}
+    attempts: dict[Key, tuple[list[Attempt], list[Attempt]]] = {}
     for key, texts in zip(chosen, responses, strict=True):
-        parsed = [tuple(steps) for steps in (parse_attempt(text, len(key[0]) - 1) for text in texts) if steps]
-        right = [steps for steps in parsed if is_right(steps, *key)]
-        attempts[key] = (right, [steps for steps in parsed if not is_right(steps, *key)])
+        parsed = [tuple(steps) for steps in (exercises.parse(text, key) for text in texts) if steps]
+        right = [steps for steps in parsed if exercises.is_right(steps, key)]
+        attempts[key] = (right, [steps for steps in parsed if not exercises.is_right(steps, key)])
     return attempts

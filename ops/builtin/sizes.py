@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ops.builtin.arithmetic import ArithmeticExercises
+from ops.builtin.countdown import CountdownExercises
+from ops.builtin.exercises import Exercises
 from ops.types import Problem
 
 
@@ -30,31 +33,29 @@ SIZES = {
 class Recipe:
     """What a built-in recipe was made for. ``version`` is bumped when its documents or training change."""
 
-    task: str
     version: str
-    numbers: int = 3
-    max_number: int = 12
+    exercises: Exercises
+
+    @property
+    def task(self) -> str:
+        """The name of the task that models of this recipe solve and verify."""
+        return str(self.exercises.task.name)
 
     def may_pose(self, problem: Problem) -> bool:
         """Whether pretraining may have posed ``problem``: it draws from the task's training split."""
-        from ops.tasks.countdown import split_of
-
-        return split_of(tuple(sorted(problem.data["numbers"])), problem.data["target"]) == "train"
+        return self.exercises.may_pose(problem)
 
     def check_task(self, task: Any) -> None:
         """Raise ValueError when models of this recipe do not fit ``task``."""
-        if task.name != self.task:
-            raise ValueError(f"task.name: {self.task} (what this built-in recipe is trained on), got {task.name}")
-        if task.numbers != self.numbers:
-            raise ValueError(
-                f"task.numbers: {self.numbers} (what this built-in recipe is trained on), got {task.numbers}"
-            )
-        if task.max_number > self.max_number:
-            raise ValueError(
-                f"task.max_number: at most {self.max_number} with this built-in recipe, got {task.max_number}"
-            )
+        self.exercises.check_task(task)
 
 
 RECIPES = {
-    "countdown": Recipe(task="countdown", version="1"),
+    "countdown": Recipe(version="1", exercises=CountdownExercises()),
+    "arithmetic": Recipe(version="1", exercises=ArithmeticExercises()),
 }
+
+
+def recipe_of(task: str) -> Recipe | None:
+    """The recipe whose models know the notation of a task, or None."""
+    return next((recipe for recipe in RECIPES.values() if recipe.task == task), None)

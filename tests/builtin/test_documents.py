@@ -1,23 +1,18 @@
-"""Documents of the built-in recipe: notation by hand, labels that are true, loss where it belongs."""
+"""Documents of the Countdown recipe: notation by hand, labels that are true, loss where it belongs."""
 
+import hashlib
 import random
 
 import pytest
 
-from ops.builtin.documents import DOCUMENTS, Material, random_chain, replay_batch, to_tokens, wrong_attempt
-from ops.builtin.notation import (
-    VOCABULARY,
-    WORDS,
-    flaws,
-    is_right,
-    parse_attempt,
-    problem_words,
-    trace_words,
-    true_result_word,
-)
-from ops.tasks.countdown import keys_of
-from ops.tasks.steps import Step, check_steps
+from ops.builtin.countdown import CountdownExercises, flaws, problem_words, random_chain
+from ops.builtin.documents import DOCUMENTS, Material, replay_batch, to_tokens
+from ops.builtin.notation import VOCABULARY, WORDS, true_result_word
+from ops.builtin.pretrain import make_batch
+from ops.tasks.countdown import keys_of, solutions
+from ops.tasks.steps import Step, check_steps, read_strict
 
+EXERCISES = CountdownExercises()
 NUMBERS, TARGET = (10, 8, 6), 12
 RIGHT = [Step(10, "+", 8, 18), Step(18, "-", 6, 12)]
 
@@ -33,12 +28,12 @@ def test_the_vocabulary_has_each_word_once():
 
 
 def test_trace_of_a_right_attempt():
-    assert " ".join(trace_words(RIGHT, NUMBERS, TARGET)) == "10 + 8 = 18 18 ok 18 - 6 = 12 12 ok use ok goal ok"
+    assert " ".join(EXERCISES.trace(RIGHT, (NUMBERS, TARGET))) == "10 + 8 = 18 18 ok 18 - 6 = 12 12 ok use ok goal ok"
 
 
 def test_trace_flags_each_flaw():
     wrong = [Step(5, "-", 3, 2), Step(2, "*", 3, 4)]
-    assert " ".join(trace_words(wrong, (5, 3, 2), 4)) == "5 - 3 = 2 2 ok 2 * 3 = 4 6 bad use bad goal ok"
+    assert " ".join(EXERCISES.trace(wrong, ((5, 3, 2), 4))) == "5 - 3 = 2 2 ok 2 * 3 = 4 6 bad use bad goal ok"
     assert flaws([Step(10, "+", 8, 18), Step(18, "-", 6, 11)], NUMBERS, TARGET) == ([False, True], False, True)
 
 
@@ -52,17 +47,17 @@ def test_is_right_agrees_with_the_grader(material):
     for _ in range(500):
         key, _ = material.pose(rng)
         steps = material.attempt(rng, key, own=False)
-        assert is_right(steps, *key) == (check_steps(steps, *key) == "")
+        assert EXERCISES.is_right(steps, key) == (check_steps(steps, *key) == "")
 
 
 def test_wrong_attempts_are_wrong_and_in_the_notation(material):
     rng = random.Random(1)
     for _ in range(500):
         key, _ = material.pose(rng)
-        steps = wrong_attempt(rng, material, key)
-        assert not is_right(steps, *key)
+        steps = EXERCISES.wrong(rng, key)
+        assert not EXERCISES.is_right(steps, key)
         assert all(0 <= value <= 99 for step in steps for value in (step.left, step.right, step.result))
-        assert parse_attempt(" ; ".join(str(step) for step in steps), 2) == list(steps)
+        assert EXERCISES.parse(" ; ".join(str(step) for step in steps), key) == list(steps)
 
 
 def test_random_chains_are_legal():
@@ -91,7 +86,7 @@ def test_verdicts_in_documents_are_true(material):
         numbers, target = [int(word) for word in posed[:3]], int(posed[4])
         for part in " ".join(document).split(" : ")[1:]:
             attempt, verdict = part.split(" . ? ")
-            assert (verdict == "yes") == (check_steps(parse_attempt(attempt, 2), numbers, target) == "")
+            assert (verdict == "yes") == (check_steps(read_strict(attempt, 2), numbers, target) == "")
 
 
 def test_half_of_the_attempts_are_right(material):
@@ -144,3 +139,44 @@ def test_no_document_poses_a_held_out_problem():
 def test_to_tokens_keeps_weights():
     document = to_tokens([("<s>", 0.0), *[(word, 2.0) for word in problem_words([1, 2, 3], 6)]])
     assert list(document.weights) == [0.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+
+
+def digest_of(value) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+
+
+BEFORE = {
+    "solve": "52be67167f7ec482",
+    "logit": "c075e57c181719a4",
+    "binary": "6ba8eb912c32171d",
+    "score": "28be45421626bcef",
+    "tournament": "197d7f982199d94c",
+    "quote": "212630c385c7db59",
+    "recompute": "b31045ea5c8f3e8b",
+}
+"""Digests of 200 documents of each kind, recorded before there was a second recipe."""
+
+
+@pytest.mark.parametrize("kind", list(DOCUMENTS))
+def test_documents_are_those_of_version_1(kind):
+    material, rng = Material(keys_of(3, 12, "train")), random.Random(0)
+    assert digest_of([DOCUMENTS[kind](rng, material) for _ in range(200)]) == BEFORE[kind]
+
+
+def test_words_and_batches_are_those_of_version_1():
+    assert digest_of(WORDS) == "3064a7e8e87ca6a8"
+    material = Material(keys_of(3, 12, "train"))
+
+    def batch(documents):
+        return digest_of([(list(document.ids), list(document.weights)) for document in documents])
+
+    assert batch(make_batch(0, 1500, 64, 0, material)) == "9a4236846c65cece"
+    assert batch(make_batch(500, 1500, 64, 0, material)) == "b55d06bd0ebbfbcc"
+    assert batch(make_batch(1400, 1500, 64, 0, material)) == "ca065af4b723d5e0"
+    assert batch(replay_batch(3, 40, 5, material)) == "00c694cbf40517ea"
+    own = {}
+    for numbers, target in material.keys[:50]:
+        first, last = solutions(list(numbers), target)[0]
+        own[numbers, target] = ([(first, last)], [(first, last._replace(result=1))])
+    graded = Material(material.keys, own, 0.8)
+    assert batch(make_batch(1400, 1500, 64, 0, graded)) == "690946752a58755b"
