@@ -1,7 +1,9 @@
-"""Engines by name: one file each, one line here. Settings of an engine never enter a fingerprint."""
+"""Engines by name: one file each, one line here."""
 
+from ops.engines.replay import ReplaySettings
 from ops.engines.transformers_settings import TransformersEngineSettings
 
 ENGINES = {
     "transformers": TransformersEngineSettings,
+    "replay": ReplaySettings,
 }

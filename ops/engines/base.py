@@ -1,4 +1,4 @@
-"""What an engine does: sample n responses per prompt, and give log-probabilities of choices."""
+"""What an engine does: sample n responses per prompt, and give log-probabilities of choices and of given texts."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ class SampleRequest:
     seeds: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class TokenStatistics:
+    """What a model's next-token distributions p_i say of the n tokens of a given text, at temperature 1.
+
+    Attributes:
+        n_tokens: n.
+        logprob: sum of the natural-log probabilities of the n tokens; 0 where n is 0.
+        self_certainty: mean over the tokens of KL(uniform || p_i) = -(1/V) sum_j log(V p_ij) (2502.18581), V the
+            number of the model's outputs; NaN where n is 0.
+    """
+
+    n_tokens: int
+    logprob: float
+    self_certainty: float
+
+
 class Engine(Protocol):
     """An inference engine with one loaded model."""
 
@@ -50,6 +66,16 @@ class Engine(Protocol):
 
         Raises:
             EngineError: when a choice is not a single token of the model.
+        """
+        ...
+
+    def token_statistics(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[TokenStatistics]:
+        """Statistics of each continuation's tokens after its prompt (teacher forcing), in their order.
+
+        Prompt and continuation are tokenised apart and put together, as in sampling. No token is added.
+
+        Raises:
+            EngineError: when prompt and continuation exceed the context, or the engine cannot read distributions.
         """
         ...
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 import transformers
 
-from ops.engines.base import SampleRequest, SamplingSettings
+from ops.engines.base import SampleRequest, SamplingSettings, TokenStatistics
 from ops.engines.decoding import Arena, decode, left_padded
+from ops.engines.teacher_forcing import batches, read_tokens, rows_at_once
 from ops.engines.transformers_settings import TransformersEngineSettings
 from ops.errors import EngineError, ModelError
 from ops.types import Completion
@@ -141,6 +142,40 @@ class TransformersEngine:
             input_ids=input_BT, attention_mask=mask_BT, position_ids=position_BT, use_cache=False, logits_to_keep=1
         ).logits[:, -1]
         return torch.log_softmax(logits.float(), -1)
+
+    def token_statistics(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[TokenStatistics]:
+        """See ``Engine.token_statistics``. Equal prompts share their prefill; memory for logits is bounded."""
+        heads = self._encode(list(prompts), 0)
+        tails = self.tokenizer(list(continuations), add_special_tokens=False)["input_ids"] if continuations else []
+        room = getattr(self.model.config, "max_position_embeddings", None)
+        longest = max((len(head) + len(tail) for head, tail in zip(heads, tails, strict=True)), default=0)
+        if room is not None and longest > room:
+            raise EngineError(
+                "engine transformers",
+                f"a prompt and its response have {longest} tokens, more than the model's context of {room}",
+                field="max_tokens",
+                remedy="take a model with a longer context, or leave this verifier out",
+            )
+        found = [TokenStatistics(0, 0.0, float("nan"))] * len(heads)
+        most = min(self.settings.batch_size, rows_at_once(self.model))
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            for rows in batches(prompts, heads, tails, most, PREFILL_TOKENS):
+                used = {prompts[row]: heads[row] for row in rows}
+                place = {prompt: i for i, prompt in enumerate(used)}
+                logprob_B, kl_B = read_tokens(
+                    self.model,
+                    list(used.values()),
+                    [place[prompts[row]] for row in rows],
+                    [tails[row] for row in rows],
+                    self.pad_id,
+                )
+                for row, logprob, kl in zip(rows, logprob_B, kl_B, strict=True):
+                    found[row] = TokenStatistics(len(tails[row]), logprob, kl / len(tails[row]))
+        finally:
+            self.model.train(was_training)
+        return found
 
     def _encode(self, texts: list[str], new_tokens: int) -> list[list[int]]:
         encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []

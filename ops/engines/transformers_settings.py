@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class TransformersEngineSettings(Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: int = Field(2048, ge=1, le=65536)
     threads: int | None = Field(None, ge=1)
+    replays: ClassVar[bool] = False
+    """Whether responses come from a file instead of a model."""
 
     def load(self, model_path: Path) -> Engine:
         """Load the checkpoint in ``model_path``.

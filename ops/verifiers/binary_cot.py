@@ -7,17 +7,17 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from ops.engines.base import Engine, SampleRequest, SamplingSettings
-from ops.identity import seed_of
-from ops.prompts.base import PromptFormat
+from ops.engines.base import Engine, SamplingSettings
+from ops.prompts.base import PromptFormat, PromptKind
 from ops.types import CORRECT, INCORRECT, UNPARSEABLE, Verdict, Verification
 from ops.variants import Seed
-from ops.verifiers.base import VerificationItem, Verifier, positions_by_text
+from ops.verifiers.asking import ask
+from ops.verifiers.base import SampledVerifier, VerificationItem
 
 SCORES: dict[Verdict, float | None] = {CORRECT: 1.0, INCORRECT: 0.0, UNPARSEABLE: None}
 
 
-class BinaryCot(Verifier):
+class BinaryCot(SampledVerifier):
     """One reasoned verdict per response: correct 1, incorrect 0, anything else unparseable (no score).
 
     Equal responses to a problem share the prefill of their prompt; each is still judged by its own sample.
@@ -29,23 +29,24 @@ class BinaryCot(Verifier):
     max_tokens: int = Field(48, ge=1, le=32768)
     seed: Seed = 0
     version: ClassVar[str] = "1"
-    default_threshold: ClassVar[float] = 0.5
+    prompt_kind: ClassVar[PromptKind] = "binary_cot"
+
+    @property
+    def default_threshold(self) -> float:
+        return 0.5
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def verify(
         self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
     ) -> Iterator[list[tuple[int, Verification]]]:
-        settings = SamplingSettings(self.temperature, self.top_p, self.max_tokens, prompts.binary_cot_stop)
-        by_prompt = positions_by_text(prompts.binary_cot(item.problem, item.response) for item in items)
-        indices = list(by_prompt.values())
-        purpose = f"{self.name}:{self.seed}"
-        requests = [
-            SampleRequest(prompt, tuple(seed_of(items[index].identity, purpose) for index in group))
-            for prompt, group in by_prompt.items()
-        ]
-        for group in engine.sample(requests, settings):
+        settings = SamplingSettings(self.temperature, self.top_p, self.max_tokens, prompts.check_stop)
+        questions = [prompts.binary_cot(item.problem, item.response) for item in items]
+        for group in ask(engine, questions, [item.identity for item in items], f"{self.name}:{self.seed}", settings):
             done = []
-            for request, place, completion in group:
-                verdict = prompts.parse_binary_cot(completion.text, completion.finish_reason == "stop")
-                index = indices[request][place]
-                done.append((index, Verification(SCORES[verdict], verdict, completion.text, completion.n_tokens)))
+            for index, said in group:
+                verdict = prompts.parse_binary_cot(said.text, said.finish_reason == "stop")
+                done.append((index, Verification(SCORES[verdict], verdict, said.text, said.n_tokens)))
             yield done

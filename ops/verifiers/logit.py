@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ops.engines.base import Engine
-from ops.prompts.base import PromptFormat
+from ops.prompts.base import PromptFormat, PromptKind
 from ops.types import CORRECT, INCORRECT, Verification
-from ops.verifiers.base import VerificationItem, Verifier, positions_by_text
+from ops.verifiers.base import ModelVerifier, VerificationItem, positions_by_text
 
 BLOCK = 4096
 
 
-class Logit(Verifier):
+class Logit(ModelVerifier):
     """Score p(yes) - p(no) in [-1, 1]; the verdict is 'correct' where it is positive.
 
     The score is a function of problem and response, so equal responses are scored once.
@@ -23,7 +23,15 @@ class Logit(Verifier):
 
     name: Literal["logit"] = "logit"
     version: ClassVar[str] = "1"
-    default_threshold: ClassVar[float] = 0.0
+    prompt_kind: ClassVar[PromptKind] = "logit"
+
+    @property
+    def default_threshold(self) -> float:
+        return 0.0
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        return -1.0, 1.0
 
     def verify(
         self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
