@@ -1,0 +1,1 @@
+"""Published numbers that results are compared with or computed from, as table files."""

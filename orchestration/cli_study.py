@@ -1,0 +1,110 @@
+"""``mindgap study``: run every experiment of a study, then its own assets, and show what came out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ops.errors import MindgapError
+from ops.lab import PROJECT, known_experiments, studies_folder
+from ops.plan import make_plan
+from ops.stages.problems import check_problem_files
+from ops.study import LoadedStudy, load_study
+from ops.study_plan import StudyBench, all_members
+from orchestration.cli_run import FAILED, INVALID, OK, cause, execute, run_one
+from orchestration.instance import open_instance, prepare_environment
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+
+def run_study(name: str, *, report_only: bool, verbose: bool) -> int:
+    """Run a study from its models to its report; returns the exit code as ``mindgap run`` does.
+
+    What is complete already is not started again. With ``report_only`` nothing but the study's own tables and page is
+    made, from the experiments that are complete.
+    """
+    home = prepare_environment()
+    name = name.removesuffix(".yaml").rsplit("/", 1)[-1]
+    loaded, errors = _checked(name)
+    for error in errors:
+        click.echo(f"mindgap: {error}", err=True)
+    if loaded is None or errors:
+        return INVALID
+    os.environ["MINDGAP_PROGRESS"] = "terminal"
+    from orchestration.partitions import add_partitions
+    from orchestration.recover import recover
+
+    start = time.monotonic()
+    with open_instance() as instance:
+        for line in recover(instance, home):
+            click.echo(f"recovered: {line}", err=True)
+        names = [member.experiment.name for member in all_members(loaded)]
+        missing = StudyBench.open(loaded, register=False).missing
+        if not report_only:
+            add_partitions(instance, names)
+            click.echo(f"{name}: {len(names)} experiments, {len(names) - len(missing)} of them complete", err=True)
+            for experiment in missing:
+                code = run_one(instance, experiment, verbose)
+                if code != OK:
+                    return code
+        elif len(missing) == len(names):
+            click.echo(f"mindgap: study {name} has no complete experiment; run `mindgap study {name}`", err=True)
+            return INVALID
+        code = _run_assets(instance, name, verbose)
+    if code != OK:
+        return code
+    click.echo(f"{name}: done in {time.monotonic() - start:.0f} s", err=True)
+    sys.stderr.flush()
+    show_study(name)
+    return OK
+
+
+def _checked(name: str) -> tuple[LoadedStudy | None, list[MindgapError]]:
+    """The study, and what is wrong with it or with what its experiments point to."""
+    try:
+        loaded = load_study(studies_folder() / f"{name}.yaml")
+    except MindgapError as error:
+        return None, [error]
+    taken = known_experiments()[1].get(f"studies/{name}")
+    errors: list[MindgapError] = [] if taken is None else [taken]
+    try:
+        for member in all_members(loaded):
+            make_plan(member.experiment)
+            check_problem_files(member.experiment)
+    except MindgapError as error:
+        errors.append(error)
+    return loaded, errors
+
+
+def _run_assets(instance: DagsterInstance, name: str, verbose: bool) -> int:
+    """``study_job`` for one study, in this process."""
+    from assets.study import STAGES
+
+    config: dict[str, Any] = {"ops": {asset: {"config": {"studies": [name]}} for asset in STAGES}}
+    result = execute(instance, None, job_name="study_job", run_config=config, verbose=verbose)
+    if result.success:
+        return OK
+    click.echo(f"{name}: failed\n  {cause(result)}", err=True)
+    click.echo(f"  run {result.run_id}; `mindgap ui` shows its log", err=True)
+    return FAILED
+
+
+def show_study(name: str) -> None:
+    """Print the findings, the gap tables and where the page is."""
+    from rich.console import Console
+
+    from ops.reporting.study_data import read_study
+    from ops.reporting.study_table import terminal_findings
+
+    bench = StudyBench.open(name, register=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(terminal_findings(read_study(bench)))
+    folder = bench.folder
+    shown = folder.relative_to(PROJECT) if folder.is_relative_to(PROJECT) else folder
+    click.echo(f"\nThe report: {shown}/index.html (every table as CSV and Parquet beside it)")
+    click.echo(f"By SQL:     mindgap sql \"FROM findings WHERE experiment = '{name}'\"")

@@ -1,0 +1,62 @@
+"""A real study of two hardly trained models: stages, and the command."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.lab import Lab
+from ops.study import load_study
+from ops.study_plan import StudyBench
+from tests.study.run import run_experiment, run_study_stages
+
+
+def run_members(path) -> dict[str, dict[str, int]]:
+    return {member.experiment.name: run_experiment(Lab.open(member.experiment)) for member in load_study(path).members}
+
+
+def test_cross_verification_samples_nothing(write_study):
+    before = run_members(write_study(cross=[]))
+    assert before == {
+        "tiny-countdown-small": {"drawn": 8 * 4 + 6 * 4, "scored": 2 * 56},
+        "tiny-countdown-large": {"drawn": 8 * 4 + 6 * 4, "scored": 2 * 56},
+    }
+    after = run_members(write_study())
+    # only the other model's verdicts are new: one check, 56 responses
+    assert after == {name: {"drawn": 0, "scored": 56} for name in before}
+    bench = StudyBench.open("tiny")
+    assert bench.is_complete
+    run_study_stages(bench)
+    cells = bench.store.read("cross_verification", bench.fingerprints["cross_verification"])
+    assert cells.select("generator", "verifier_model").rows() == [
+        ("small", "small"),
+        ("small", "large"),
+        ("large", "large"),
+        ("large", "small"),
+    ]
+    assert (bench.folder / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_command_runs_resumes_and_reports(write_study, monkeypatch):
+    from click.testing import CliRunner
+
+    from ops.lab import home_folder
+    from ops.storage.query import query
+    from orchestration.cli import main
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_study()
+    runner = CliRunner()
+    early = runner.invoke(main, ["study", "tiny", "--report"])
+    assert early.exit_code == 2 and "no complete experiment" in early.output
+    first = runner.invoke(main, ["study", "tiny"])
+    assert first.exit_code == 0, first.output
+    assert "2 experiments, 0 of them complete" in first.output and "index.html" in first.output
+    found = query(home_folder(), "SELECT DISTINCT asset FROM materializations WHERE experiment = 'tiny' AND is_current")
+    assert set(found["asset"]) == {"scaling_points", "scaling_law", "cross_verification", "findings", "study_report"}
+    again = runner.invoke(main, ["study", "tiny"])
+    assert "2 experiments, 2 of them complete" in again.output and "running" not in again.output
+    assert runner.invoke(main, ["study", "tiny", "--report"]).exit_code == 0
+    listed = runner.invoke(main, ["list"])
+    assert "study tiny" in listed.output and "tiny-countdown-large" in listed.output
+    assert runner.invoke(main, ["study", "nothing"]).exit_code == 2
