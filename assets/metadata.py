@@ -28,7 +28,7 @@ def shown(result: StageResult, gpu_numbers: Mapping[str, Any] | None = None) -> 
     """
     numbers = dict(gpu_numbers or {}) | dict(result.metadata)
     plot = numbers.pop("plot", None)
-    report = numbers.pop("path", None) if result.asset == "report" else None
+    report = numbers.pop("path", None) if result.asset in ("report", "study_report") else None
     metadata: dict[str, Any] = {"reused": dg.MetadataValue.bool(result.reused)}
     if report is not None:
         metadata["report"] = dg.MetadataValue.url(Path(report).resolve().as_uri())

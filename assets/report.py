@@ -9,6 +9,7 @@ import dagster as dg
 from assets.common import about, iteration_key
 from assets.metadata import shown
 from ops.gpu_ops import CPU_TAGS, materialized, opened_lab
+from ops.plan import MEASURED_ASSETS
 from ops.stages.report import write_report
 
 DESCRIPTION = """\
@@ -38,7 +39,7 @@ def build_report(iterations: int) -> dg.AssetsDefinition:
     fan-in input counts as missing only when all of its sources are. So an experiment with fewer iterations than
     the graph still gets its report (docs/decisions/0002-graph.md).
     """
-    keys = [iteration_key(k, asset) for k in range(iterations + 1) for asset in ("gap_metrics", "diversity_metrics")]
+    keys = [iteration_key(k, asset) for k in range(iterations + 1) for asset in MEASURED_ASSETS]
     names = {f"{key.path[1]}_{key.path[0].removeprefix('iteration_')}": key for key in keys}
 
     def report(**measured: Any) -> Any:

@@ -6,9 +6,9 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from ops.config import FolderModel, HubModel
 from ops.errors import ModelError
 from ops.identity import fingerprint
+from ops.models import FolderModel, HubModel
 from ops.storage.atomic import file_digest
 
 WEIGHT_PATTERNS = ("*.safetensors",)

@@ -3,64 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ops.builtin.sizes import RECIPES, SIZES
+from ops.builtin.sizes import RECIPES
 from ops.engines import ENGINES
-from ops.errors import ExperimentError, MindgapError
+from ops.errors import DatasetError, ExperimentError, MindgapError
 from ops.explain import explain, show
+from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel
+from ops.recorded import score_columns
 from ops.selection import FILTERS
 from ops.tasks import TASKS
 from ops.training import METHODS
 from ops.variants import Seed, Strict, union
 from ops.verifiers import VERIFIERS
+from ops.verifiers.base import DerivedVerifier, ModelVerifier, Verifier
 from ops.yaml_file import REMEDY, read_mapping
 
+__all__ = ["BuiltinModel", "Experiment", "FolderModel", "HubModel", "RecordedModel", "load_experiment"]
+
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
-
-
-class BuiltinModel(Strict):
-    """A tiny decoder that the lab pretrains itself: a model organism whose verifying was taught with gold labels."""
-
-    kind: Literal["builtin"]
-    recipe: str = "countdown"
-    size: str = "s"
-    steps: int = Field(2100, ge=1, le=1_000_000)
-    batch_size: int = Field(64, ge=1, le=4096)
-    seed: Seed = 0
-
-    @field_validator("recipe")
-    @classmethod
-    def _known_recipe(cls, value: str) -> str:
-        if value not in RECIPES:
-            raise ValueError(f"one of {', '.join(RECIPES)}")
-        return value
-
-    @field_validator("size")
-    @classmethod
-    def _known_size(cls, value: str) -> str:
-        if value not in SIZES:
-            raise ValueError(f"one of {', '.join(SIZES)}")
-        return value
-
-
-class FolderModel(Strict):
-    """A Hugging Face checkpoint folder on disk (config.json, *.safetensors, tokenizer)."""
-
-    kind: Literal["folder"]
-    path: str
-    prompts: Literal["auto", "chat", "few_shot"] = "auto"
-
-
-class HubModel(Strict):
-    """A Hugging Face hub id; needs the hub, or a cache that already holds the revision."""
-
-    kind: Literal["hub"]
-    id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
-    revision: str = "main"
-    prompts: Literal["auto", "chat", "few_shot"] = "auto"
 
 
 class Problems(Strict):
@@ -98,23 +61,44 @@ class Limits(Strict):
     unparseable_fraction: float = Field(0.2, ge=0.0, le=1.0)
 
 
+class Prompts(Strict):
+    """Where the wording of prompts comes from: the built-in templates, or a folder of the user's first."""
+
+    folder: str | None = None
+
+
 class Experiment(Strict):
-    """One experiment = one file = one partition. The hypothesis comes first."""
+    """One experiment = one file = one partition. The hypothesis comes first.
+
+    With ``iterations: 0`` nothing is trained: responses are verified and measured, and ``filter`` and ``training`` may
+    be left out.
+    """
 
     name: str = Field(pattern=NAME_PATTERN)
     hypothesis: str = Field(min_length=10)
-    model: Annotated[BuiltinModel | FolderModel | HubModel, Field(discriminator="kind")]
+    model: Annotated[BuiltinModel | FolderModel | HubModel | RecordedModel, Field(discriminator="kind")]
     task: union(TASKS)  # type: ignore[valid-type]
     problems: Problems = Problems()
     sampling: Sampling = Sampling()
-    verifiers: tuple[union(VERIFIERS), ...] = Field(min_length=1)  # type: ignore[valid-type]
-    filter: union(FILTERS)  # type: ignore[valid-type]
+    prompts: Prompts = Prompts()
+    verifiers: tuple[union(VERIFIERS), ...]  # type: ignore[valid-type]
+    filter: union(FILTERS) = FILTERS["none"]()  # type: ignore[valid-type]
     gap_filters: tuple[union(FILTERS), ...] = ()  # type: ignore[valid-type]
-    iterations: int = Field(3, ge=1, le=20)
-    training: union(METHODS)  # type: ignore[valid-type]
+    iterations: int = Field(3, ge=0, le=20)
+    training: union(METHODS) = METHODS["sft"]()  # type: ignore[valid-type]
     engine: union(ENGINES) = ENGINES["transformers"]()  # type: ignore[valid-type]
     statistics: Statistics = Statistics()
     limits: Limits = Limits()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recorded_by_default(cls, value: Any) -> Any:
+        """Replayed responses need no model, and bring verifiers with them."""
+        engine = value.get("engine") if isinstance(value, dict) else None
+        if not isinstance(engine, dict) or engine.get("name") != "replay":
+            return value
+        label = Path(str(engine.get("path", "recorded"))).stem[:100] or "recorded"
+        return {"model": {"kind": "recorded", "label": label}, "verifiers": (), **value}
 
     @field_validator("verifiers", "gap_filters", mode="before")
     @classmethod
@@ -123,28 +107,75 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _combinations(self) -> Experiment:
-        names = [verifier.name for verifier in self.verifiers]
-        if len(set(names)) != len(names):
-            raise ValueError(f"verifiers: each verifier once, got {', '.join(names)}")
-        filters = {"filter": self.filter} | {f"gap_filters[{i}]": item for i, item in enumerate(self.gap_filters)}
-        for field, item in filters.items():
-            if item.verifier_name is not None and item.verifier_name not in names:
-                raise ValueError(
-                    f"{field}.verifier: one of the listed verifiers ({', '.join(names)}), got {item.verifier_name}"
-                )
-        if isinstance(self.model, BuiltinModel):
-            RECIPES[self.model.recipe].check_task(self.task)
-        elif self.training.replay_fraction > 0:
-            raise ValueError(
-                "training.replay_fraction: 0 with a model that is not built in (there are no pretraining documents)"
-            )
+        if self.iterations > 0:
+            for field in ("filter", "training"):
+                if field not in self.model_fields_set:
+                    raise ValueError(f"{field}: a mapping (or iterations: 0, where nothing is trained), got nothing")
+        if self.engine.replays:
+            self._check_replay()
+        elif not self.verifiers:
+            raise ValueError("verifiers: at least 1 item, got an empty list")
+        self._check_verifiers()
+        self._check_filters()
+        self._check_models()
         if self.sampling.temperature == 0.0 and max(self.sampling.n_train, self.sampling.n_eval) > 1:
             raise ValueError("sampling.temperature: above 0 when n is above 1 (greedy samples are all the same)")
         if (self.problems.train_file is None) != (self.problems.eval_file is None):
             raise ValueError("problems.train_file: both train_file and eval_file, or neither")
-        if self.problems.train_file is None:
+        if self.problems.train_file is None and not self.engine.replays:
             self._check_capacity()
         return self
+
+    def _check_replay(self) -> None:
+        for field in ("problems", "sampling"):
+            if field in self.model_fields_set and getattr(self, field) != type(self).model_fields[field].default:
+                raise ValueError(f"{field}: nothing with engine replay (the file holds problems and responses)")
+        if self.iterations > 0:
+            raise ValueError("iterations: 0 with engine replay (recorded responses are measured, not iterated)")
+
+    def _check_verifiers(self) -> None:
+        seen: dict[str, Verifier] = {}
+        for i, verifier in enumerate(self.verifiers):
+            if verifier.called in seen:
+                raise ValueError(f"verifiers[{i}].label: a label of its own, {verifier.called} is taken")
+            if verifier.name == "recorded" and not self.engine.replays:
+                raise ValueError(f"verifiers[{i}].name: a verifier of responses sampled here, got recorded")
+            if isinstance(verifier, DerivedVerifier):
+                for member in verifier.members:
+                    if member not in seen:
+                        raise ValueError(
+                            f"verifiers[{i}].of: labels of verifiers listed before it "
+                            f"({', '.join(seen) or 'none'}), got {member}"
+                        )
+                try:
+                    verifier.check_members({name: seen[name] for name in verifier.members})
+                except ValueError as error:
+                    raise ValueError(f"verifiers[{i}].{error}") from None
+            seen[verifier.called] = verifier
+
+    def _check_filters(self) -> None:
+        names = [verifier.called for verifier in self.verifiers]
+        filters = {"filter": self.filter} | {f"gap_filters[{i}]": item for i, item in enumerate(self.gap_filters)}
+        for field, item in filters.items():
+            for name in item.verifier_names:
+                if name not in names:
+                    raise ValueError(f"{field}.verifier: one of the listed verifiers ({', '.join(names)}), got {name}")
+
+    def _check_models(self) -> None:
+        if isinstance(self.model, RecordedModel) and not self.engine.replays:
+            raise ValueError("model.kind: builtin, folder or hub (recorded goes with engine replay), got recorded")
+        models = [self.model, *(model for _, model in self.verifier_models())]
+        for model in models:
+            if isinstance(model, BuiltinModel):
+                RECIPES[model.recipe].check_task(self.task)
+        if isinstance(self.model, RecordedModel):
+            for i, verifier in enumerate(self.verifiers):
+                if isinstance(verifier, ModelVerifier) and verifier.model is None:
+                    raise ValueError(f"verifiers[{i}].model: the model to ask (the responses' own is recorded only)")
+        if not isinstance(self.model, BuiltinModel) and self.iterations > 0 and self.training.replay_fraction > 0:
+            raise ValueError(
+                "training.replay_fraction: 0 with a model that is not built in (there are no pretraining documents)"
+            )
 
     def _check_capacity(self) -> None:
         wanted = {"train": self.problems.train_per_iteration * (self.iterations + 1), "eval": self.problems.eval}
@@ -158,13 +189,18 @@ class Experiment(Strict):
                     f"training problems for iterations 0..{self.iterations}), got {self.problems.train_per_iteration}"
                 )
 
+    def verifier_models(self) -> list[tuple[int, AskableModel]]:
+        """(place in ``verifiers``, model) of the verifiers that ask another model than the generator."""
+        return [
+            (i, verifier.model)
+            for i, verifier in enumerate(self.verifiers)
+            if isinstance(verifier, ModelVerifier) and verifier.model is not None
+        ]
+
     def measured_filters(self) -> tuple[Any, ...]:
         """Filters whose gap is reported: ``gap_filters``, or one per verifier; the training filter always."""
-        threshold = FILTERS["threshold"]
-        chosen = list(self.gap_filters) or [
-            threshold(verifier=verifier.name, threshold=verifier.default_threshold) for verifier in self.verifiers
-        ]
-        if self.filter.verifier_name is not None and self.filter not in chosen:
+        chosen = list(self.gap_filters) or [verifier.default_filter() for verifier in self.verifiers]
+        if self.filter.verifier_names and self.filter not in chosen:
             chosen.append(self.filter)
         return tuple(chosen)
 
@@ -176,7 +212,7 @@ def load_experiment(path: str | Path) -> Experiment:
         ExperimentError: names the file, the first wrong field, what was found and what was expected.
     """
     path = Path(path)
-    where = _shown(path)
+    where = shown_path(path)
     data = read_mapping(path, where)
     try:
         experiment = Experiment.model_validate(data)
@@ -192,38 +228,94 @@ def load_experiment(path: str | Path) -> Experiment:
             field="name",
             remedy="rename the file or the experiment",
         )
-    return _with_paths(experiment, path.resolve().parent, where)
+    return with_paths(experiment, path.resolve().parent, where)
 
 
-def _with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
+def with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
     """Make relative paths relative to the experiment file, and refuse files that are not there."""
     update: dict[str, Any] = {}
     if isinstance(experiment.model, FolderModel):
-        path = _resolved(folder, experiment.model.path, where, "model.path")
-        if not (path / "config.json").is_file():
-            raise ExperimentError(
-                where,
-                f"expected a Hugging Face checkpoint folder with config.json, found none at {path}",
-                field="model.path",
-                remedy="give the folder that save_pretrained wrote; relative paths start at the experiment file",
-            )
-        update["model"] = experiment.model.model_copy(update={"path": str(path)})
+        update["model"] = with_folder(experiment.model, folder, where, "model.path")
+    verifiers = list(experiment.verifiers)
+    for i, model in experiment.verifier_models():
+        if isinstance(model, FolderModel):
+            found = with_folder(model, folder, where, f"verifiers[{i}].model.path")
+            verifiers[i] = verifiers[i].model_copy(update={"model": found})
+    if verifiers != list(experiment.verifiers):
+        update["verifiers"] = tuple(verifiers)
     files: dict[str, str] = {}
     for field in ("train_file", "eval_file"):
         value = getattr(experiment.problems, field)
         if value is not None:
-            path = _resolved(folder, value, where, f"problems.{field}")
-            if not path.is_file():
-                raise ExperimentError(
-                    where,
-                    f"expected a JSONL file, found none at {path}",
-                    field=f"problems.{field}",
-                    remedy="relative paths start at the experiment file",
-                )
-            files[field] = str(path)
+            files[field] = str(existing_file(folder, value, where, f"problems.{field}", "a JSONL file"))
     if files:
         update["problems"] = experiment.problems.model_copy(update=files)
+    if experiment.engine.replays:
+        path = existing_file(folder, experiment.engine.path, where, "engine.path", "a JSONL or Parquet file")
+        update["engine"] = experiment.engine.model_copy(update={"path": str(path)})
+        update["verifiers"] = _with_recorded(verifiers, str(path), where)
+        if not update["verifiers"]:
+            raise ExperimentError(
+                where,
+                "expected at least one verifier; the file has no scores of its own",
+                field="verifiers",
+                remedy="list one that needs no model, such as {name: majority}, or one with a model",
+            )
+    if experiment.prompts.folder is not None:
+        path = _resolved(folder, experiment.prompts.folder, where, "prompts.folder")
+        if not path.is_dir():
+            remedy = "relative paths start at the experiment file"
+            raise ExperimentError(
+                where, f"expected a folder, found none at {path}", field="prompts.folder", remedy=remedy
+            )
+        update["prompts"] = experiment.prompts.model_copy(update={"folder": str(path)})
     return experiment.model_copy(update=update) if update else experiment
+
+
+def _with_recorded(verifiers: list[Any], path: str, where: str) -> tuple[Any, ...]:
+    """The listed verifiers, then one for each score of a recorded file that none of them reads."""
+    try:
+        columns = score_columns(path)
+    except DatasetError as error:
+        raise ExperimentError(error.where, error.problem, field=error.field, remedy=error.remedy) from None
+    read = {i: item.column for i, item in enumerate(verifiers) if item.name == "recorded"}
+    for i, column in read.items():
+        if column not in columns:
+            problem = f"expected a score of {path} ({', '.join(columns) or 'it has none'}), got {column}"
+            raise ExperimentError(where, problem, field=f"verifiers[{i}].column", remedy=REMEDY)
+    new = [VERIFIERS["recorded"](column=name) for name in columns if name not in read.values()]
+    taken = {item.called for item in verifiers} & {item.called for item in new}
+    if taken:
+        name = sorted(taken)[0]
+        raise ExperimentError(
+            where,
+            f"the score {name} of {path} has the name of a listed verifier",
+            field="verifiers",
+            remedy=f"list it under another name: {{name: recorded, column: {name}, label: recorded-{name}}}",
+        )
+    return (*verifiers, *new)
+
+
+def with_folder(model: FolderModel, folder: Path, where: str, field: str) -> FolderModel:
+    """The model with its path made absolute, starting at ``folder``; refused where it is no checkpoint."""
+    path = _resolved(folder, model.path, where, field)
+    if not (path / "config.json").is_file():
+        raise ExperimentError(
+            where,
+            f"expected a Hugging Face checkpoint folder with config.json, found none at {path}",
+            field=field,
+            remedy="give the folder that save_pretrained wrote; relative paths start at the experiment file",
+        )
+    return model.model_copy(update={"path": str(path)})
+
+
+def existing_file(folder: Path, value: str, where: str, field: str, what: str) -> Path:
+    """A path made absolute, starting at ``folder``; refused where there is no such file. ``what``: it should hold."""
+    path = _resolved(folder, value, where, field)
+    if not path.is_file():
+        remedy = "relative paths start at the experiment file"
+        raise ExperimentError(where, f"expected {what}, found none at {path}", field=field, remedy=remedy)
+    return path
 
 
 def _resolved(folder: Path, value: str, where: str, field: str) -> Path:
@@ -252,7 +344,8 @@ def load_experiments(folder: str | Path) -> tuple[dict[str, Experiment], dict[st
     return good, bad
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
+    """A path as people are told of it: relative to the current folder where it is below."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

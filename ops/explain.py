@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -95,9 +95,14 @@ def _place(loc: Sequence[int | str], root: type[BaseModel], *, unknown: bool) ->
     parts: list[str] = []
     level: type[BaseModel] | None = root
     choices: list[type[BaseModel]] = []
+    is_key = False  # the user's own key of a mapping: neither a field nor a tag
     for place, part in enumerate(loc):
         if isinstance(part, int):
             parts[-1:] = [f"{parts[-1]}[{part}]"] if parts else [str(part)]
+            continue
+        if is_key:
+            parts.append(part)
+            is_key = False
             continue
         chosen = next((item for item in choices if _tag(item) == part), None)
         if len(choices) > 1 and chosen is not None:
@@ -108,13 +113,18 @@ def _place(loc: Sequence[int | str], root: type[BaseModel], *, unknown: bool) ->
             break
         field = level.model_fields.get(part) if level is not None else None
         choices = _models(field.annotation) if field is not None else []
+        is_key = field is not None and get_origin(field.annotation) is dict
         level = choices[0] if len(choices) == 1 else None
     return ".".join(parts) or None, list(level.model_fields) if level is not None else []
 
 
 def _models_in(root: type[BaseModel], field: str | None) -> list[type[BaseModel]]:
-    name = (field or "").partition("[")[0]
-    return _models(root.model_fields[name].annotation) if name in root.model_fields else []
+    """The models that may stand at a dotted name; keys of mappings and indices are passed over."""
+    found: list[type[BaseModel]] = [root]
+    for part in re.sub(r"\[\d+\]", "", field or "").split("."):
+        annotations = [item.model_fields[part].annotation for item in found if part in item.model_fields]
+        found = [model for annotation in annotations for model in _models(annotation)] or found
+    return [] if found == [root] else found
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -75,6 +75,11 @@ def response_id(pool_fingerprint: str, prompt: str, sample_index: int) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def short_hash(text: str) -> str:
+    """16 hexadecimal characters that stand for ``text``."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def seed_of(identity: str, purpose: str = "sample") -> int:
     """A 63-bit seed that depends on ``identity`` and ``purpose`` only."""
     digest = hashlib.blake2b(f"{purpose}\0{identity}".encode(), digest_size=8).digest()

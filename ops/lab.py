@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ops.config import BuiltinModel, Experiment, load_experiment
+from ops.config import Experiment
 from ops.engines.base import Engine
-from ops.plan import CODE_VERSIONS, Plan, asset_name, make_plan
+from ops.errors import ExperimentError
+from ops.models import AskableModel, BuiltinModel, askable
+from ops.plan import CODE_VERSIONS, MEASURED_ASSETS, Plan, asset_name, make_plan, model_fingerprint
 from ops.progress import Progress, silent
 from ops.prompts.base import PromptFormat
 from ops.prompts.compact import CompactFormat
 from ops.storage.store import Provenance, Store
+from ops.study import find_experiment, find_experiments
 from ops.types import StageResult
+from ops.verifiers.base import ModelVerifier
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -29,6 +33,69 @@ def home_folder() -> Path:
 def experiments_folder() -> Path:
     """``MINDGAP_EXPERIMENTS``; by default ``experiments`` in the clone."""
     return Path(os.environ.get("MINDGAP_EXPERIMENTS") or PROJECT / "experiments").expanduser().resolve()
+
+
+def studies_folder() -> Path:
+    """``MINDGAP_STUDIES``; by default ``studies`` beside the folder of experiments."""
+    return Path(os.environ.get("MINDGAP_STUDIES") or experiments_folder().parent / "studies").expanduser().resolve()
+
+
+def named_experiment(name: str) -> Experiment:
+    """The experiment of that name: of its own file, or of a study.
+
+    Raises:
+        ExperimentError: when there is none, or its file cannot be used.
+    """
+    return find_experiment(name, experiments_folder(), studies_folder())
+
+
+def known_experiments() -> tuple[dict[str, Experiment], dict[str, ExperimentError]]:
+    """Every experiment by name, those of studies included, and the errors by file name."""
+    return find_experiments(experiments_folder(), studies_folder())
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a table belongs: ``owner`` is an experiment, or a study; ``fingerprint`` is its identity."""
+
+    owner: str
+    table: str
+    asset: str
+    iteration: int | None
+    fingerprint: str
+
+
+def commit_or_adopt(
+    store: Store,
+    place: Place,
+    compute: Callable[[], Any],
+    metadata: Callable[[Any], Mapping[str, Any]],
+    *,
+    run_id: str,
+    code_version: str,
+    seed: int | None,
+) -> StageResult:
+    """Compute and commit one table, or adopt it where its fingerprint already exists.
+
+    Args:
+        compute: returns the table as a Polars frame.
+        metadata: numbers for people, from the table (called for reused tables as well).
+    """
+    start = time.monotonic()
+    reused = store.has(place.table, place.fingerprint)
+    frame = store.read(place.table, place.fingerprint) if reused else compute()
+    seconds = time.monotonic() - start
+    shown = dict(metadata(frame))
+    provenance = Provenance(run_id, code_version, seconds, reused, shown, seed)
+    where: dict[str, Any] = dict(
+        experiment=place.owner, asset=place.asset, iteration=place.iteration, fingerprint=place.fingerprint
+    )
+    if reused:
+        store.link(place.table, provenance=provenance, **where)
+    else:
+        store.commit_table(place.table, frame, provenance=provenance, **where)
+    name = asset_name(place.asset, place.iteration)
+    return StageResult(name, place.owner, place.fingerprint, reused, frame.height, seconds, shown)
 
 
 @dataclass
@@ -45,7 +112,7 @@ class Lab:
     run_id: str = ""
     progress: Progress = silent
     engines: dict[str, Engine] = field(default_factory=dict)
-    _format: PromptFormat | None = None
+    _formats: dict[AskableModel, PromptFormat] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -57,7 +124,7 @@ class Lab:
             ExperimentError: when the file cannot be used.
         """
         if isinstance(experiment, str):
-            experiment = load_experiment(experiments_folder() / f"{experiment}.yaml")
+            experiment = named_experiment(experiment)
         plan = make_plan(experiment)
         store = Store(home or home_folder())
         store.register_experiment(experiment.name, experiment.model_dump(mode="json"), plan.fingerprints, run_id=run_id)
@@ -77,29 +144,15 @@ class Lab:
             compute: returns the table as a Polars frame.
             metadata: numbers for people, from the table (called for reused tables as well).
         """
-        start = time.monotonic()
-        name = asset_name(asset, iteration)
-        fingerprint = self.plan.fingerprints[name]
-        reused = self.store.has(table, fingerprint)
-        frame = self.store.read(table, fingerprint) if reused else compute()
-        seconds = time.monotonic() - start
-        shown = dict(metadata(frame))
-        provenance = Provenance(
+        return commit_or_adopt(
+            self.store,
+            Place(self.experiment.name, table, asset, iteration, self.plan.fingerprints[asset_name(asset, iteration)]),
+            compute,
+            metadata,
             run_id=self.run_id,
             code_version=CODE_VERSIONS[asset],
-            seconds=seconds,
-            reused=reused,
-            metadata=shown,
             seed=self._seed(asset),
         )
-        where: dict[str, Any] = dict(
-            experiment=self.experiment.name, asset=asset, iteration=iteration, fingerprint=fingerprint
-        )
-        if reused:
-            self.store.link(table, provenance=provenance, **where)
-        else:
-            self.store.commit_table(table, frame, provenance=provenance, **where)
-        return StageResult(name, self.experiment.name, fingerprint, reused, frame.height, seconds, shown)
 
     def _seed(self, asset: str) -> int | None:
         """The seed of the experiment file that the asset draws from."""
@@ -108,39 +161,56 @@ class Lab:
             "problems": experiment.problems.seed,
             "base_model": getattr(experiment.model, "seed", None),
             "generations": experiment.sampling.seed,
-            "gap_metrics": experiment.statistics.seed,
-            "diversity_metrics": experiment.statistics.seed,
+            **dict.fromkeys(MEASURED_ASSETS, experiment.statistics.seed),
             "finetune_data": experiment.training.seed,
             "model": experiment.training.seed,
         }.get(asset)
 
-    def prompt_format(self) -> PromptFormat:
-        """How this experiment's model is spoken to."""
-        if self._format is None:
-            self._format = self._new_format()
-        return self._format
+    def prompt_format(self, model: AskableModel | None = None) -> PromptFormat:
+        """How the generator is spoken to, or another model.
 
-    def _new_format(self) -> PromptFormat:
-        if isinstance(self.experiment.model, BuiltinModel):
+        Raises:
+            ModelError: when the checkpoint has no tokenizer that loads.
+        """
+        model = model or askable(self.experiment.model)
+        if model not in self._formats:
+            self._formats[model] = self._new_format(model)
+        return self._formats[model]
+
+    def _new_format(self, model: AskableModel) -> PromptFormat:
+        if isinstance(model, BuiltinModel):
             return CompactFormat()
+        from ops.checkpoints import locate_checkpoint
         from ops.prompts.text import TextFormat
 
-        return TextFormat(self.experiment.task, self.model_path(0), self.experiment.model.prompts)
+        folder = locate_checkpoint(model)
+        return TextFormat(self.experiment.task, folder, model.prompts, self.experiment.prompts.folder)
 
     def model_path(self, iteration: int) -> Path:
         """The checkpoint folder of the model that generates at ``iteration``."""
-        if iteration == 0 and not isinstance(self.experiment.model, BuiltinModel):
-            from ops.checkpoints import locate_checkpoint
-
-            return locate_checkpoint(self.experiment.model)
+        if iteration == 0:
+            return self.path_of(askable(self.experiment.model))
         return self.store.model_folder(self.plan.models[iteration])
 
-    def engine(self, iteration: int) -> Engine:
-        """The engine with the iteration's model, loaded once; another model's engine is closed first."""
-        wanted = self.plan.models[iteration]
+    def path_of(self, model: AskableModel) -> Path:
+        """The checkpoint folder of a model that is not fine-tuned here."""
+        if isinstance(model, BuiltinModel):
+            return self.store.model_folder(model_fingerprint(model))
+        from ops.checkpoints import locate_checkpoint
+
+        return locate_checkpoint(model)
+
+    def engine(self, iteration: int, verifier: ModelVerifier | None = None) -> Engine:
+        """The engine with the iteration's model, or with the one that ``verifier`` asks.
+
+        Loaded once; another model's engine is closed first.
+        """
+        model = None if verifier is None else verifier.model
+        wanted = self.plan.models[iteration] if model is None else model_fingerprint(model)
         if wanted not in self.engines:
             self.close()
-            self.engines[wanted] = self.experiment.engine.load(self.model_path(iteration))
+            path = self.model_path(iteration) if model is None else self.path_of(model)
+            self.engines[wanted] = self.experiment.engine.load(path)
         return self.engines[wanted]
 
     def close(self) -> None:

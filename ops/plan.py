@@ -12,24 +12,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.builtin.sizes import RECIPES
-from ops.config import BuiltinModel, Experiment
+from ops.config import Experiment
 from ops.identity import fingerprint
+from ops.models import AskableModel, BuiltinModel, RecordedModel, askable
+from ops.prompts.base import PromptKind
 from ops.prompts.compact import CompactFormat
 from ops.prompts.text import TextFormat
 from ops.tasks.rows import problem_file_digest
+from ops.verifiers.base import ModelVerifier, Verifier
 
 CODE_VERSIONS = {
     "problems": "1",
     "base_model": "1",
     "samples": "1",
-    "generations": "1",
-    "verifications": "1",
-    "verification_scores": "1",
-    "gap_metrics": "1",
+    "generations": "2",
+    "verifications": "2",
+    "derived_scores": "1",
+    "verification_scores": "2",
+    "gap_metrics": "2",
+    "verifier_metrics": "1",
+    "calibration_bins": "1",
+    "threshold_sweeps": "1",
+    "verifier_pairs": "1",
+    "test_time_metrics": "1",
     "finetune_data": "1",
     "model": "1",
     "diversity_metrics": "1",
     "report": "1",
+    "scaling_law": "1",
+    "cross_verification": "1",
+    "study_report": "1",
 }
 """Bumped by hand when a step would compute something else from the same inputs."""
 
@@ -37,10 +49,22 @@ ITERATION_ASSETS = (
     "generations",
     "verification_scores",
     "gap_metrics",
+    "verifier_metrics",
+    "calibration_bins",
+    "threshold_sweeps",
+    "verifier_pairs",
+    "test_time_metrics",
     "finetune_data",
     "model",
     "diversity_metrics",
 )
+
+
+VERIFIER_ASSETS = ("verifier_metrics", "calibration_bins", "threshold_sweeps", "verifier_pairs", "test_time_metrics")
+"""Tables about the verifiers of one iteration."""
+
+MEASURED_ASSETS = ("gap_metrics", *VERIFIER_ASSETS, "diversity_metrics")
+"""Tables that are estimated with the experiment's statistics."""
 
 
 def asset_name(asset: str, iteration: int | None = None) -> str:
@@ -56,7 +80,9 @@ class Plan:
         fingerprints: by asset name.
         models: the model that generates at iteration k, k = 0..iterations.
         sample_pools: pool of single samples at iteration k.
-        verification_pools: per iteration, pool of single verifications by verifier name.
+        verification_pools: per iteration, identity of the scores by verifier label: of a model verifier the pool of
+            its single verifications, of a derived one a fingerprint of what it is computed from.
+        verifier_models: the model that a cross-verifier asks, by label; the others ask the generator.
     """
 
     experiment: str
@@ -64,6 +90,11 @@ class Plan:
     models: tuple[str, ...]
     sample_pools: tuple[str, ...]
     verification_pools: tuple[Mapping[str, str], ...]
+    verifier_models: Mapping[str, str]
+
+    def verifier_model(self, label: str, iteration: int) -> str:
+        """Fingerprint of the model that a model verifier asks at ``iteration``."""
+        return self.verifier_models.get(label, self.models[iteration])
 
 
 def make_plan(experiment: Experiment) -> Plan:
@@ -80,16 +111,15 @@ def make_plan(experiment: Experiment) -> Plan:
     prints: dict[str, str] = {}
     problems, train_set, eval_set = _problems_fingerprints(experiment)
     prints["problems"] = problems
-    models = [_base_model_fingerprint(experiment)]
-    prints["base_model"] = models[0]
-    prompts = _prompt_identity(experiment)
+    models = [model_fingerprint(experiment.model)]
+    others = {experiment.verifiers[i].called: model_fingerprint(model) for i, model in experiment.verifier_models()}
+    prints["base_model"] = _models_fingerprint(models[0], others)
     sampling = experiment.sampling
     task_grader = [experiment.task.name, type(experiment.task).grader_version]
     sample_pools: list[str] = []
     verification_pools: list[dict[str, str]] = []
     for k in range(experiment.iterations + 1):
-        settings = sampling.model_dump(exclude={"n_train", "n_eval"})
-        pool = fingerprint("samples", code["samples"], {"sampling": settings, "prompts": prompts}, {"model": models[k]})
+        pool = _pool_fingerprint(experiment, models[k])
         sample_pools.append(pool)
         train_responses = fingerprint(
             "generations",
@@ -103,18 +133,15 @@ def make_plan(experiment: Experiment) -> Plan:
             {"n_eval": sampling.n_eval},
             {"train_responses": train_responses, "eval_problems": eval_set},
         )
-        pools = {
-            verifier.name: fingerprint(
-                "verifications",
-                code["verifications"],
-                {"verifier": verifier, "version": type(verifier).version, "prompts": prompts},
-                {"verifier_model": models[k]},
-            )
-            for verifier in experiment.verifiers
-        }
+        pools: dict[str, str] = {}
+        for verifier in experiment.verifiers:
+            pools[verifier.called] = _scores_fingerprint(experiment, verifier, others, models[k], generations, pools)
         verification_pools.append(pools)
         scores = fingerprint(
-            "verification_scores", code["verification_scores"], None, {"generations": generations, **pools}
+            "verification_scores",
+            code["verification_scores"],
+            {"repeats": {v.called: v.n_repeats for v in experiment.verifiers if isinstance(v, ModelVerifier)}},
+            {"generations": generations, **pools},
         )
         prints[asset_name("generations", k)] = generations
         prints[asset_name("verification_scores", k)] = scores
@@ -127,11 +154,16 @@ def make_plan(experiment: Experiment) -> Plan:
             },
             {"generations": generations, "verification_scores": scores},
         )
+        measured = {"statistics": experiment.statistics}
+        read_by = {"generations": generations, "verification_scores": scores}
+        for asset in VERIFIER_ASSETS:
+            prints[asset_name(asset, k)] = fingerprint(asset, code[asset], measured, read_by)
         prints[asset_name("diversity_metrics", k)] = fingerprint(
             "diversity_metrics", code["diversity_metrics"], experiment.statistics, {"generations": generations}
         )
         if k < experiment.iterations:
-            needs_scores = experiment.filter.verifier_name is not None
+            read = experiment.filter.verifier_names
+            repeats = {v.called: v.n_repeats for v in experiment.verifiers if isinstance(v, ModelVerifier)}
             data = fingerprint(
                 "finetune_data",
                 code["finetune_data"],
@@ -141,9 +173,9 @@ def make_plan(experiment: Experiment) -> Plan:
                     "max_per_problem": experiment.training.max_per_problem,
                     "max_examples": experiment.training.max_examples,
                     "seed": experiment.training.seed,
+                    "repeats": {name: repeats[name] for name in read if repeats.get(name, 1) > 1},
                 },
-                {"train_responses": train_responses}
-                | ({"verifications": pools[experiment.filter.verifier_name]} if needs_scores else {}),
+                {"train_responses": train_responses} | {f"scores {name}": pools[name] for name in read},
             )
             start = models[0] if experiment.training.start_from == "base" else models[k]
             model = fingerprint(
@@ -163,7 +195,40 @@ def make_plan(experiment: Experiment) -> Plan:
         models=tuple(models),
         sample_pools=tuple(sample_pools),
         verification_pools=tuple(verification_pools),
+        verifier_models=others,
     )
+
+
+def _pool_fingerprint(experiment: Experiment, model: str) -> str:
+    """Of single samples: drawn from a model, or recorded in a file."""
+    if experiment.engine.replays:
+        return fingerprint("samples", CODE_VERSIONS["samples"], None, {"recorded": _recorded_digest(experiment)})
+    settings = experiment.sampling.model_dump(exclude={"n_train", "n_eval"})
+    about = {"sampling": settings, "prompts": prompt_identity(experiment, askable(experiment.model), "solve")}
+    return fingerprint("samples", CODE_VERSIONS["samples"], about, {"model": model})
+
+
+def _recorded_digest(experiment: Experiment) -> str:
+    return problem_file_digest(experiment.engine.path)
+
+
+def _scores_fingerprint(
+    experiment: Experiment,
+    verifier: Verifier,
+    others: Mapping[str, str],
+    generator: str,
+    generations: str,
+    known: Mapping[str, str],
+) -> str:
+    """Identity of one verifier's scores at one iteration."""
+    about = {"verifier": verifier.identity(), "version": type(verifier).version}
+    if isinstance(verifier, ModelVerifier):
+        model = verifier.model or askable(experiment.model)
+        about["prompts"] = prompt_identity(experiment, model, verifier.prompt_kind)
+        asked = {"verifier_model": others.get(verifier.called, generator)}
+        return fingerprint("verifications", CODE_VERSIONS["verifications"], about, asked)
+    members = {name: known[name] for name in verifier.members}  # type: ignore[attr-defined]
+    return fingerprint("derived_scores", CODE_VERSIONS["derived_scores"], about, {"generations": generations} | members)
 
 
 def _problems_fingerprints(experiment: Experiment) -> tuple[str, str, str]:
@@ -172,6 +237,11 @@ def _problems_fingerprints(experiment: Experiment) -> tuple[str, str, str]:
     More iterations take more of the same training problems, so their number is in the first one only.
     """
     problems, code = experiment.problems, CODE_VERSIONS["problems"]
+    if experiment.engine.replays:
+        task = experiment.task
+        settings = {"task": task, "version": type(task).version, "train_fraction": experiment.engine.train_fraction}
+        table = fingerprint("problems", code, settings, {"recorded": _recorded_digest(experiment)})
+        return table, table, table
     common = {"task": experiment.task, "version": type(experiment.task).version, "seed": problems.seed}
 
     def one(split: str, path: str | None, size: dict[str, int]) -> str:
@@ -184,20 +254,36 @@ def _problems_fingerprints(experiment: Experiment) -> tuple[str, str, str]:
     return table, train, evaluation
 
 
-def _prompt_identity(experiment: Experiment) -> Any:
-    if isinstance(experiment.model, BuiltinModel):
+def prompt_identity(experiment: Experiment, model: AskableModel, kind: PromptKind) -> Any:
+    """What of the wording decides what a model answers to one kind of prompt."""
+    if isinstance(model, BuiltinModel):
         return CompactFormat.identity()
-    return TextFormat.identity(experiment.task, experiment.model.prompts)
+    wording = TextFormat.identity(experiment.task, model.prompts, kind, experiment.prompts.folder)
+    return {"task": experiment.task, "wording": wording}
 
 
-def _base_model_fingerprint(experiment: Experiment) -> str:
-    if isinstance(experiment.model, BuiltinModel):
-        recipe = RECIPES[experiment.model.recipe]
+def model_fingerprint(model: AskableModel | RecordedModel) -> str:
+    """Identity of a model that is not fine-tuned here.
+
+    Raises:
+        ModelError: when a checkpoint folder or hub id cannot be read.
+    """
+    if isinstance(model, RecordedModel):
+        return fingerprint("base_model", CODE_VERSIONS["base_model"], {"model": model})
+    if isinstance(model, BuiltinModel):
+        recipe = RECIPES[model.recipe]
         return fingerprint(
             "base_model",
             CODE_VERSIONS["base_model"],
-            {"model": experiment.model.model_dump(), "recipe_version": recipe.version},
+            {"model": model.model_dump(), "recipe_version": recipe.version},
         )
     from ops.checkpoints import checkpoint_fingerprint, locate_checkpoint
 
-    return checkpoint_fingerprint(locate_checkpoint(experiment.model))
+    return checkpoint_fingerprint(locate_checkpoint(model))
+
+
+def _models_fingerprint(base: str, others: Mapping[str, str]) -> str:
+    """Of the table of models: the base model's own where no other model verifies."""
+    if not others:
+        return base
+    return fingerprint("base_model", CODE_VERSIONS["base_model"], None, {"base": base, **others})

@@ -9,9 +9,9 @@ import dagster as dg
 import polars as pl
 
 from assets.common import EXPERIMENT, iteration_key
-from ops.config import BuiltinModel
 from ops.errors import MindgapError
 from ops.lab import Lab
+from ops.models import BuiltinModel
 from ops.plan import asset_name
 from ops.stages.problems import overlap, stored_problems
 

@@ -52,6 +52,22 @@ def run(experiments: tuple[str, ...], every: bool, verbose: bool) -> None:
     sys.exit(run_experiments(list(experiments), every=every, verbose=verbose))
 
 
+@main.command()
+@click.argument("name", metavar="STUDY")
+@click.option("--report", "report_only", is_flag=True, help="Only the study's tables and report, from what is there.")
+@click.option("--verbose", is_flag=True, help="Show Dagster's own log as well.")
+def study(name: str, report_only: bool, verbose: bool) -> None:
+    """Run a study (studies/STUDY.yaml): every model on every task with every check, then one report.
+
+    \b
+    Example: mindgap study builtin
+             mindgap study builtin --report
+    """
+    from orchestration.cli_study import run_study
+
+    sys.exit(run_study(name, report_only=report_only, verbose=verbose))
+
+
 @main.command(name="list")
 def list_() -> None:
     """List the experiments, their state and their last gap; files with errors too.

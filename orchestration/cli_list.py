@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops.config import load_experiments
-from ops.lab import experiments_folder, home_folder
+from ops.lab import experiments_folder, home_folder, known_experiments, studies_folder
 from ops.storage.layout import CATALOG_NAME
 
 PROGRESS = """
@@ -21,37 +20,38 @@ def list_experiments() -> None:
     from ops.storage.query import query
     from orchestration.tables import aligned
 
-    good, bad = load_experiments(experiments_folder())
+    good, bad = known_experiments()
+    of_study = _studies()
     known = {}
     if (home_folder() / CATALOG_NAME).is_file():
         known = {row["experiment"]: row for row in query(home_folder(), PROGRESS).iter_rows(named=True)}
-    rows = []
+    rows: dict[str, list[dict[str, object]]] = {}
     for name, experiment in good.items():
         row = known.get(name)
         measured = row["measured"] if row else 0
-        rows.append(
+        rows.setdefault(of_study.get(name, ""), []).append(
             {
                 "experiment": name,
                 "task": experiment.task.name,
-                "model": _model(experiment.model),
-                "filter": " ".join(
-                    str(part) for part in (experiment.filter.name, experiment.filter.verifier_name) if part
-                ),
+                "model": experiment.model.shown,
+                "filter": experiment.filter.label if experiment.iterations else "-",
                 "iterations": experiment.iterations,
                 "measured": f"{measured} of {experiment.iterations + 1}",
                 "last result": row["last"].strftime("%Y-%m-%d %H:%M") if row and row["last"] else "never run",
             }
         )
-    if rows:
-        click.echo(aligned(pl.DataFrame(rows)))
-    elif not bad:
+    for study, part in rows.items():
+        click.echo(f"\nstudy {study} (mindgap study {study})\n" if study else "", nl=bool(study))
+        click.echo(aligned(pl.DataFrame(part)))
+    if not rows and not bad:
         click.echo(f"no experiment files in {experiments_folder()}")
     for error in bad.values():
         click.echo(f"cannot be used: {error}", err=True)
 
 
-def _model(model: object) -> str:
-    kind = getattr(model, "kind", "")
-    if kind == "builtin":
-        return f"builtin {model.recipe} {model.size}"  # type: ignore[attr-defined]
-    return str(getattr(model, "id", None) or getattr(model, "path", ""))
+def _studies() -> dict[str, str]:
+    """The study of every experiment that has none of its own files."""
+    from ops.study import load_studies
+
+    good, _ = load_studies(studies_folder())
+    return {member.experiment.name: name for name, loaded in good.items() for member in loaded.members}

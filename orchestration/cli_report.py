@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from ops.config import load_experiment
 from ops.errors import StorageError
-from ops.lab import PROJECT, experiments_folder, home_folder
+from ops.lab import PROJECT, home_folder, named_experiment
 from ops.plan import make_plan
 from ops.storage.store import Store
 
@@ -31,7 +30,7 @@ def show_report(names: list[str], *, next_steps: bool = True) -> None:
 
     store, summaries = Store(home_folder()), []
     for name in names:
-        experiment = load_experiment(experiments_folder() / f"{name}.yaml")
+        experiment = named_experiment(name)
         summary = summarise(experiment, make_plan(experiment), store)
         if not summary.iterations:
             raise StorageError(f"experiment {name}", "has no results yet", remedy=f"mindgap run {name}")

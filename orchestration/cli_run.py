@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.config import load_experiment
 from ops.errors import MindgapError
-from ops.lab import PROJECT, experiments_folder
+from ops.lab import PROJECT, known_experiments, named_experiment
 from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
 from orchestration.instance import open_instance, prepare_environment
@@ -48,7 +48,7 @@ def run_experiments(names: list[str], *, every: bool, verbose: bool) -> int:
             click.echo(f"recovered: {line}", err=True)
         add_partitions(instance, names)
         for name in names:
-            code = _run_one(instance, name, verbose)
+            code = run_one(instance, name, verbose)
             if code != OK:
                 return code
     from orchestration.cli_report import show_report
@@ -59,9 +59,7 @@ def run_experiments(names: list[str], *, every: bool, verbose: bool) -> int:
 
 
 def _chosen(names: list[str], every: bool) -> list[str]:
-    from ops.config import load_experiments
-
-    found = [*names, *load_experiments(experiments_folder())[0]] if every else names
+    found = [*names, *known_experiments()[0]] if every else names
     return list(dict.fromkeys(name.removesuffix(".yaml").rsplit("/", 1)[-1] for name in found))
 
 
@@ -70,7 +68,7 @@ def _errors(names: list[str]) -> list[MindgapError]:
     errors: list[MindgapError] = []
     for name in names:
         try:
-            experiment = load_experiment(experiments_folder() / f"{name}.yaml")
+            experiment = named_experiment(name)
             make_plan(experiment)
             check_problem_files(experiment)
         except MindgapError as error:
@@ -78,7 +76,8 @@ def _errors(names: list[str]) -> list[MindgapError]:
     return errors
 
 
-def _run_one(instance: DagsterInstance, name: str, verbose: bool) -> int:
+def run_one(instance: DagsterInstance, name: str, verbose: bool) -> int:
+    """Run one experiment and say how it went; returns the exit code."""
     start = time.monotonic()
     click.echo(f"{name}: running", err=True)
     result = execute(instance, name, verbose=verbose)
@@ -92,20 +91,28 @@ def _run_one(instance: DagsterInstance, name: str, verbose: bool) -> int:
     return OK
 
 
-def execute(instance: DagsterInstance, name: str, *, verbose: bool = False) -> JobExecutionResult:
-    """Execute ``experiment_job`` for one partition in this process, as a run that the UI shows and can repeat."""
+def execute(
+    instance: DagsterInstance,
+    partition: str | None,
+    *,
+    job_name: str = "experiment_job",
+    run_config: Mapping[str, Any] | None = None,
+    verbose: bool = False,
+) -> JobExecutionResult:
+    """Execute a job in this process, for one partition if it has any, as a run that the UI shows and can repeat."""
     from dagster._core.execution.api import execute_run
 
     from orchestration.recover import process_tag
 
-    job = reconstructable_job("experiment_job")
+    job = reconstructable_job(job_name)
     job_def = job.get_definition()
     level = "DEBUG" if verbose else "CRITICAL"
+    of_partition = {} if partition is None else {"dagster/partition": partition}
     run = instance.create_run_for_job(
         job_def,
-        tags={**job_def.run_tags, "dagster/partition": name, "mindgap/launched_by": "mindgap run", **process_tag()},
-        run_config={"loggers": {"console": {"config": {"log_level": level}}}},
-        remote_job_origin=_ui_origin("experiment_job"),
+        tags={**job_def.run_tags, **of_partition, "mindgap/launched_by": "mindgap run", **process_tag()},
+        run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": level}}}},
+        remote_job_origin=_ui_origin(job_name),
         job_code_origin=job.get_python_origin(),
     )
     return execute_run(job, run, instance)

@@ -14,10 +14,12 @@ from assets.generations import build_generations
 from assets.model import build_model
 from assets.problems import problems
 from assets.report import build_report
+from assets.study import STUDY_ASSETS
 from assets.verification_scores import build_verification_scores
+from assets.verification_study import build_verification_study
 from orchestration.checks import build_checks
 from orchestration.instance import executor_name
-from orchestration.jobs import all_experiments_job, experiment_job
+from orchestration.jobs import all_experiments_job, experiment_job, study_job
 from orchestration.partitions import valid_experiments
 from orchestration.resources import bench_resource, numbers_io_manager
 from orchestration.schedules import nightly_rerun
@@ -38,11 +40,12 @@ def build_assets(iterations: int) -> list[dg.AssetsDefinition]:
             build_generations(k),
             build_verification_scores(k),
             build_gap_metrics(k),
+            *build_verification_study(k),
             build_diversity_metrics(k),
         ]
         if k < iterations:
             assets += [build_finetune_data(k), build_model(k)]
-    return [*assets, build_report(iterations)]
+    return [*assets, build_report(iterations), *STUDY_ASSETS]
 
 
 def build_executor() -> dg.ExecutorDefinition:
@@ -58,7 +61,7 @@ def build_definitions(iterations: int) -> dg.Definitions:
     return dg.Definitions(
         assets=build_assets(iterations),
         asset_checks=build_checks(iterations),
-        jobs=[experiment_job, all_experiments_job],
+        jobs=[experiment_job, all_experiments_job, study_job],
         schedules=[nightly_rerun],
         sensors=[new_experiment_files],
         resources={"bench": bench_resource(iterations), "numbers": numbers_io_manager},

@@ -7,13 +7,21 @@ import dagster as dg
 from dagster._core.execution.backfill import PartitionBackfill
 
 from assets.common import EXPERIMENT
+from assets.study import STUDY_GROUP
 from orchestration.partitions import add_partitions, valid_experiments
 
 experiment_job = dg.define_asset_job(
     "experiment_job",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(STUDY_GROUP),
     partitions_def=EXPERIMENT,
     description="Run one experiment from its problems to its report. What was computed before is reused.",
+)
+
+study_job = dg.define_asset_job(
+    "study_job",
+    selection=dg.AssetSelection.groups(STUDY_GROUP),
+    description="Scaling laws, cross-verification and the report of every study whose experiments are complete, or of "
+    "those that the run config names. Run the experiments first: `mindgap study NAME` does both.",
 )
 
 
@@ -30,7 +38,9 @@ def queue_every_experiment(context: dg.OpExecutionContext) -> None:
             backfill_id=backfill_id,
             asset_graph=graph,
             partition_names=names,
-            asset_selection=sorted(graph.materializable_asset_keys),
+            asset_selection=sorted(
+                key for key in graph.materializable_asset_keys if graph.get(key).group_name != STUDY_GROUP
+            ),
             backfill_timestamp=time.time(),
             tags={"mindgap/launched_by": "all_experiments_job"},
             dynamic_partitions_store=context.instance,

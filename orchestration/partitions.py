@@ -1,14 +1,17 @@
-"""Partitions: one per experiment file."""
+"""Partitions: one per experiment, of its own file or of a study."""
 
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.common import EXPERIMENT
-from ops.config import Experiment, load_experiments
+from ops.config import Experiment
 from ops.errors import ExperimentError
-from ops.lab import experiments_folder
+from ops.lab import experiments_folder, known_experiments, studies_folder
+from ops.study import load_study
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -16,14 +19,28 @@ if TYPE_CHECKING:
 PARTITIONS_NAME = str(EXPERIMENT.name)
 
 
-def experiment_files() -> list[str]:
-    """Names of all experiment files, valid or not."""
-    return sorted(path.stem for path in experiments_folder().glob("*.yaml"))
+def experiment_names() -> list[str]:
+    """Names of all experiment files, valid or not, and of the experiments of studies that are valid."""
+    names = [path.stem for path in experiments_folder().glob("*.yaml")]
+    for path in studies_folder().glob("*.yaml"):
+        found = path.stat()
+        names += _names_in(path, found.st_mtime_ns, found.st_size)
+    return sorted(names)
+
+
+@lru_cache(maxsize=256)
+def _names_in(path: Path, modified_ns: int, size: int) -> tuple[str, ...]:
+    """Of one study file, read again only when it has changed."""
+    try:
+        return tuple(member.experiment.name for member in load_study(path).members)
+    except ExperimentError as error:
+        logging.getLogger("mindgap").warning("study left out: %s", error)
+        return ()
 
 
 def valid_experiments(logger: logging.Logger | None = None) -> dict[str, Experiment]:
     """Experiments that can run; the errors of the others go to ``logger`` as warnings."""
-    good, bad = load_experiments(experiments_folder())
+    good, bad = known_experiments()
     report_invalid(bad, logger or logging.getLogger("mindgap"))
     return good
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from ops.config import load_experiment
 from ops.errors import ExperimentError
-from ops.lab import Lab, experiments_folder, home_folder
+from ops.lab import Lab, home_folder, named_experiment
 from ops.plan import make_plan
 from ops.progress import Progress, Throttled, both, silent, terminal
 from ops.storage.atomic import write_text_atomically
@@ -61,11 +60,10 @@ class Bench:
             ExperimentError: when the file cannot be used, or wants more iterations than the loaded graph has.
         """
         if self._lab is None:
-            path = experiments_folder() / f"{experiment}.yaml"
-            value = load_experiment(path)
+            value = named_experiment(experiment)
             if value.iterations > self._graph_iterations:
                 raise ExperimentError(
-                    str(path),
+                    f"experiment {experiment}",
                     f"wants {value.iterations} iterations, but the loaded graph ends at {self._graph_iterations}",
                     field="iterations",
                     remedy="reload the code location (Deployment > mindgap > Reload) or start the command again",
@@ -79,7 +77,7 @@ class Bench:
         """A lab for asset checks, which only read: nothing is registered or logged."""
         if self._lab is not None:
             return self._lab
-        value = load_experiment(experiments_folder() / f"{experiment}.yaml")
+        value = named_experiment(experiment)
         return Lab(value, make_plan(value), Store(home_folder()))
 
     def committed(self, result: StageResult) -> None:

@@ -6,11 +6,10 @@ import os
 import dagster as dg
 
 from assets.common import EXPERIMENT
-from ops.config import load_experiment
 from ops.errors import ExperimentError
-from ops.lab import experiments_folder
+from ops.lab import named_experiment
 from orchestration.jobs import experiment_job
-from orchestration.partitions import PARTITIONS_NAME, experiment_files
+from orchestration.partitions import PARTITIONS_NAME, experiment_names
 
 LAUNCH_VARIABLE = "MINDGAP_LAUNCH_NEW"
 
@@ -20,19 +19,19 @@ LAUNCH_VARIABLE = "MINDGAP_LAUNCH_NEW"
     job=experiment_job,
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Adds a partition when a file appears in experiments/. With MINDGAP_LAUNCH_NEW=1 it also starts a run "
-    "of it, once it is valid. Removes nothing.",
+    description="Adds a partition when a file appears in experiments/, and those of a file in studies/. With "
+    "MINDGAP_LAUNCH_NEW=1 it also starts a run of it, once it is valid. Removes nothing.",
 )
 def new_experiment_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """A tick without news lists one folder and reads nothing."""
+    """A tick without news lists two folders and reads nothing."""
     known = set(context.instance.get_dynamic_partitions(PARTITIONS_NAME))
-    new = [name for name in experiment_files() if name not in known]
+    new = [name for name in experiment_names() if name not in known]
     if not new:
-        return dg.SkipReason("no new file in experiments/")
+        return dg.SkipReason("no new file in experiments/ or studies/")
     valid = []
     for name in new:
         try:
-            load_experiment(experiments_folder() / f"{name}.yaml")
+            named_experiment(name)
             valid.append(name)
         except ExperimentError as error:
             logging.getLogger("mindgap").warning("waiting for a valid file: %s", error)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from ops.lab import Lab
+from ops.models import RecordedModel
 from ops.storage.tracking import Tracker
 from ops.types import StageResult
 
@@ -59,6 +60,8 @@ class RunTracking:
 
     def _register(self, iteration: int | None) -> None:
         generates = 0 if iteration is None else iteration + 1
+        if generates == 0 and isinstance(self._lab.experiment.model, RecordedModel):
+            return  # there are responses, but no model to register
         self._tracker.register_model(
             self._lab.experiment.name,
             self._lab.model_path(generates),

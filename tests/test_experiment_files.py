@@ -15,6 +15,7 @@ import yaml
 
 from ops.config import load_experiment, load_experiments
 from ops.errors import DatasetError, ExperimentError
+from ops.tasks import TASKS
 from ops.tasks.countdown import Countdown
 from ops.tasks.rows import read_problem_file
 from ops.tasks.sudoku import Sudoku
@@ -83,7 +84,7 @@ BAD: dict[str, tuple[str | bytes, str | None, str]] = {
     "mapping for list": (changed(verifiers={"name": "logit"}), "verifiers", "expected a list, got a mapping"),
     "nothing": (changed(sampling=None), "sampling", "expected a mapping of fields, got nothing"),
     "NaN": (changed(sampling__temperature=float("nan")), "sampling.temperature", "expected a finite number, got nan"),
-    "too small": (changed(iterations=0), "iterations", "expected a number of at least 1, got 0"),
+    "too small": (changed(iterations=-1), "iterations", "expected a number of at least 0, got -1"),
     "too large": (changed(iterations=21), "iterations", "expected a number of at most 20, got 21"),
     "not above": (changed(sampling__top_p=0.0), "sampling.top_p", "expected a number above 0, got 0.0"),
     "not below": (changed(training__replay_fraction=1.0), "training.replay_fraction", "expected a number below 1"),
@@ -91,12 +92,26 @@ BAD: dict[str, tuple[str | bytes, str | None, str]] = {
     "short hypothesis": (changed(hypothesis="x"), "hypothesis", "expected text of at least 10 characters"),
     "name with spaces": (changed(name="My Experiment"), "name", "expected text that matches the pattern"),
     "name of another file": (changed(name="other"), "name", "expected the file's own name 'broken', got 'other'"),
-    "unknown kind": (changed(model__kind="api"), "model.kind", "expected one of builtin, folder, hub, got 'api'"),
+    "unknown kind": (
+        changed(model__kind="api"),
+        "model.kind",
+        "expected one of builtin, folder, hub, recorded, got 'api'",
+    ),
     "unknown size": (changed(model__size="xl"), "model.size", "expected one of a, xxs, xs, s, m, got 'xl'"),
-    "unknown task": (changed(task__name="gsm8k"), "task.name", "expected one of countdown, sudoku, got 'gsm8k'"),
+    "unknown task": (changed(task__name="gsm9k"), "task.name", f"expected one of {', '.join(TASKS)}, got 'gsm9k'"),
+    "recorded model": (
+        changed(model={"kind": "recorded"}),
+        "model.kind",
+        "expected builtin, folder or hub (recorded goes with engine replay), got recorded",
+    ),
+    "no training": (changed(training=None), "training", "expected"),
     "unknown verifier": (changed(verifiers=[{"name": "oracle"}]), "verifiers[0].name", "expected one of binary_cot, "),
     "no verifier": (changed(verifiers=[]), "verifiers", "expected at least 1 item, got an empty list"),
-    "verifier twice": (changed(verifiers=[{"name": "logit"}] * 2), "verifiers", "expected each verifier once"),
+    "verifier twice": (
+        changed(verifiers=[{"name": "logit"}] * 2),
+        "verifiers[1].label",
+        "a label of its own, logit is taken",
+    ),
     "filter of no verifier": (
         changed(filter__verifier="tournament"),
         "filter.verifier",
@@ -142,6 +157,22 @@ BAD: dict[str, tuple[str | bytes, str | None, str]] = {
         "problems.train_per_iteration",
         "distinct training problems for iterations 0..1), got 100000",
     ),
+    "recorded scores of responses sampled here": (
+        changed(verifiers=[{"name": "logit"}, {"name": "recorded", "column": "reward"}], filter={"name": "none"}),
+        "verifiers[1].name",
+        "expected a verifier of responses sampled here, got recorded",
+    ),
+    "replay of nothing": (
+        changed(engine={"name": "replay", "path": "x.jsonl"}),
+        "problems",
+        "expected nothing with engine replay (the file holds problems and responses)",
+    ),
+    "replay without a path": (changed(engine={"name": "replay"}), "engine.path", "required, but missing"),
+    "replay, all set aside": (
+        changed(engine={"name": "replay", "path": "x.jsonl", "train_fraction": 1.0}),
+        "engine.train_fraction",
+        "expected a number below 1, got 1.0",
+    ),
     "too many evaluation problems": (changed(problems__eval=5000), "problems.eval", "expected at most 791"),
 }
 
@@ -174,7 +205,7 @@ def test_a_malformed_experiment_file(tmp_path, content, field, problem):
 
 
 def test_more_than_one_mistake_is_one_error_that_counts_the_others(tmp_path):
-    (tmp_path / "broken.yaml").write_text(changed(iterations=0, hypothesis="x", filtr=1))
+    (tmp_path / "broken.yaml").write_text(changed(iterations=-1, hypothesis="x", filtr=1))
     with pytest.raises(ExperimentError, match=r"filtr: unknown key; did you mean filter\? \(2 more wrong\)"):
         load_experiment(tmp_path / "broken.yaml")
 
@@ -235,6 +266,25 @@ def mindgap(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 ROWS = '{"numbers": [10, 8, 6], "target": 12}\n'
+RECORDED = yaml.safe_dump(
+    {
+        "name": "broken",
+        "hypothesis": "A broken recording is refused with one clear error.",
+        "task": {"name": "jsonl", "grader": "numeric"},
+        "engine": {"name": "replay", "path": "rows.jsonl"},
+        "verifiers": [{"name": "majority"}],
+        "iterations": 0,
+    }
+)
+
+
+def recorded(*changes: dict[str, Any]) -> str:
+    """Two good rows, then one for each of ``changes``."""
+    good = {"problem_id": "p", "problem": "What is 6 * 3?", "answer": "18", "response": "#### 18"}
+    rows = [good, good | {"problem_id": "q"}, *(good | one for one in changes)]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 FILES = {"train_per_iteration": 1, "eval": 2, "train_file": "train.jsonl", "eval_file": "eval.jsonl"}
 REFUSED = {
     "no such experiment": ({}, "no such file"),
@@ -253,6 +303,23 @@ REFUSED = {
         },
         "train.jsonl:2: not valid JSON",
     ),
+    "recorded: no answer": (
+        {"broken.yaml": RECORDED, "rows.jsonl": recorded({"problem_id": "r", "answer": None})},
+        "rows.jsonl:3: answer: required, but missing",
+    ),
+    "recorded: 100 KB": (
+        {"broken.yaml": RECORDED, "rows.jsonl": recorded({"response": "x" * 102_400})},
+        "rows.jsonl:3: response: 102,400 bytes, at most 65,536 are taken",
+    ),
+    "recorded: NUL": (
+        {"broken.yaml": RECORDED, "rows.jsonl": recorded({"response": "a\0b"})},
+        "rows.jsonl:3: response: a NUL character",
+    ),
+    "recorded: first row": ({"broken.yaml": RECORDED, "rows.jsonl": "[]\n"}, "rows.jsonl:1: expected a JSON object"),
+    "recorded: other scores": (
+        {"broken.yaml": RECORDED, "rows.jsonl": recorded({"scores": {"reward": 1}})},
+        "rows.jsonl:3: scores: expected the scores (none) as in the first row, got reward",
+    ),
 }
 
 
@@ -269,10 +336,33 @@ def test_mindgap_run_refuses_and_writes_nothing(tmp_path, files, problem):
     assert {item.name for item in tmp_path.iterdir()} == set(files)
 
 
+def test_mindgap_run_refuses_a_recording_that_is_not_text(tmp_path):
+    (tmp_path / "broken.yaml").write_text(RECORDED)
+    (tmp_path / "rows.jsonl").write_bytes(recorded().encode() + b'{"problem_id": "\xff"}\n')
+    done = mindgap(tmp_path, "run", "broken")
+    assert done.returncode == 2
+    assert "rows.jsonl:3: not UTF-8 text (byte 17 of the line)" in done.stderr
+    assert (done.stderr.count("mindgap:"), "Traceback" in done.stderr) == (1, False)
+    assert not (tmp_path / "home").exists()
+
+
+def test_mindgap_run_refuses_a_hub_id_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    model = {"kind": "hub", "id": "nobody/nothing-here"}
+    (tmp_path / "broken.yaml").write_text(changed(model=model, training__replay_fraction=0.0))
+    done = mindgap(tmp_path, "run", "broken")
+    assert done.returncode == 2
+    assert "nobody/nothing-here" in done.stderr
+    assert "kind: folder" in done.stderr
+    assert (done.stderr.count("mindgap:"), "Traceback" in done.stderr) == (1, False)
+    assert not (tmp_path / "home").exists()
+
+
 def test_one_bad_file_among_good_ones_stops_everything_before_it_starts(tmp_path):
     (tmp_path / "good.yaml").write_text(changed(name="good"))
-    (tmp_path / "broken.yaml").write_text(changed(iterations=0))
+    (tmp_path / "broken.yaml").write_text(changed(iterations=-1))
     done = mindgap(tmp_path, "run", "good", "broken")
     assert done.returncode != 0
-    assert "broken.yaml: iterations: expected a number of at least 1, got 0" in done.stderr
+    assert "broken.yaml: iterations: expected a number of at least 0, got -1" in done.stderr
     assert not (tmp_path / "home").exists()

@@ -12,8 +12,9 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ops.config import BuiltinModel, Experiment, FolderModel, HubModel, Limits, Problems, Sampling, Statistics
+from ops.config import Experiment, Limits, Problems, Prompts, Sampling, Statistics
 from ops.engines import ENGINES
+from ops.models import BuiltinModel, FolderModel, HubModel, RecordedModel
 from ops.selection import FILTERS
 from ops.tasks import TASKS
 from ops.training import METHODS
@@ -26,9 +27,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "model: builtin": BuiltinModel,
     "model: folder": FolderModel,
     "model: hub": HubModel,
+    "model: recorded": RecordedModel,
     **{f"{field}: {name}": cls for field, table in VARIANTS.items() for name, cls in table.items()},
     "problems": Problems,
     "sampling": Sampling,
+    "prompts": Prompts,
     "statistics": Statistics,
     "limits": Limits,
 }
@@ -41,8 +44,10 @@ def type_words(field: FieldInfo) -> str:
         annotation, optional = next(item for item in get_args(annotation) if item is not type(None)), True
     if get_origin(annotation) is Literal:
         words = " or ".join(f"`{item}`" for item in get_args(annotation))
-    elif annotation in (int, float, str):
-        words = {int: "integer", float: "number", str: "text"}[annotation]
+    elif annotation in (int, float, str, bool):
+        words = {int: "integer", float: "number", str: "text", bool: "true or false"}[annotation]
+    elif get_args(annotation) in ((int, int), (float, float)):
+        words = "two integers" if get_args(annotation)[0] is int else "two numbers"
     else:
         words = "list of mappings" if get_origin(annotation) is tuple else "mapping"
     names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "length at least"}
@@ -60,14 +65,17 @@ def default_words(field: FieldInfo) -> str:
     value: Any = field.default
     if isinstance(value, BaseModel):
         return "all defaults"
-    return {None: "null", (): "empty"}.get(value, f"`{value}`")
+    if isinstance(value, tuple) and value:
+        return f"`{list(value)}`"
+    words = {None: "null", (): "empty"}
+    return f"`{str(value).lower()}`" if isinstance(value, bool) else words.get(value, f"`{value}`")
 
 
 def documented() -> dict[str, dict[str, tuple[str, str]]]:
     sections: dict[str, dict[str, tuple[str, str]]] = {}
     current = ""
     for line in PAGE.read_text(encoding="utf-8").splitlines():
-        heading = re.match(r"#+ `([a-z_: ]+)`", line)
+        heading = re.match(r"#+ `([a-z0-9_: ]+)`", line)
         row = re.match(r"\| `([a-z_]+)` \| (.*?) \| (.*?) \| (.+) \|$", line)
         if heading:
             current = heading[1]

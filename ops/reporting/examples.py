@@ -12,6 +12,7 @@ from ops.lab import Lab
 from ops.plan import Plan, asset_name
 from ops.selection.base import Filter
 from ops.stages.measured import responses_of
+from ops.stages.problems import problems_of
 from ops.storage.store import Store
 
 Kind = Literal["accepted, right", "accepted, wrong", "rejected, right", "rejected, wrong"]
@@ -49,7 +50,7 @@ def examples_of(experiment: Experiment, plan: Plan, store: Store, per_kind: int 
     filter that trains, or else by the first measured filter that reads a verifier; without one there are none.
     """
     measured = [experiment.filter, *experiment.measured_filters()]
-    item = next((chosen for chosen in measured if chosen.verifier_name is not None), None)
+    item = next((chosen for chosen in measured if len(chosen.verifier_names) == 1), None)
     verified = [
         k
         for k in range(experiment.iterations + 1)
@@ -71,26 +72,36 @@ def _of(lab: Lab, iteration: int, item: Filter, per_kind: int) -> list[Example]:
         lab.plan.fingerprints[asset_name("verification_scores", iteration)],
         ["verifier", "response_id", "score", "verdict", "transcript"],
     )
-    scores = scores.filter(scores["verifier"] == item.verifier_name).rename({"verdict": "claim"})
+    scores = scores.filter(scores["verifier"] == item.verifier_names[0]).rename({"verdict": "claim"})
     frame = responses.frame.join(scores, on="response_id", how="left", maintain_order="left")
     score_N = frame["score"].fill_null(float("nan")).to_numpy()
-    accepted_N = item.weights(responses.problem_index, score_N, responses.is_correct) > 0
+    scores_of = {item.verifier_names[0]: score_N}
+    accepted_N = item.weights_of(responses.problem_index, scores_of, responses.is_correct) > 0
     order = np.argsort(np.array(frame["response_id"].to_list()), kind="stable")
     found: list[Example] = []
     for kind in KINDS:
         wanted_N = (accepted_N == kind.startswith("accepted")) & (responses.is_correct == kind.endswith("right"))
         places = order[wanted_N[order]][:per_kind]
-        found += [_example(frame.row(int(place), named=True), iteration, kind) for place in places]
+        rows = [frame.row(int(place), named=True) for place in places]
+        found += [_example(row, iteration, kind, _shown_prompt(lab, iteration, row)) for row in rows]
     return found
 
 
-def _example(row: dict[str, Any], iteration: int, kind: Kind) -> Example:
+def _shown_prompt(lab: Lab, iteration: int, row: dict[str, Any]) -> str:
+    """What the model was given; of a recorded response, whose prompt is not known, the problem."""
+    if row["prompt"] is not None:
+        return str(row["prompt"])
+    problem = next(item for item in problems_of(lab, iteration) if item.problem_id == row["problem_id"])
+    return lab.experiment.task.question(problem)
+
+
+def _example(row: dict[str, Any], iteration: int, kind: Kind, prompt: str) -> Example:
     return Example(
         iteration=iteration,
         kind=kind,
         problem_id=row["problem_id"],
         sample_index=row["sample_index"],
-        prompt=row["prompt"],
+        prompt=prompt,
         response=row["response"],
         verdict=row["verdict"],
         reason=row["reason"] or "",

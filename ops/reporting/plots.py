@@ -21,7 +21,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette: told apart by colour-blind readers and in grey by their markers."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, GRID = "#1a1a1b", "#d8d8d9"
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "font.size": 9,
@@ -55,8 +55,8 @@ def plot_png(summaries: Summary | Sequence[Summary], path: Path) -> Path:
     import matplotlib
 
     arms = [summaries] if isinstance(summaries, Summary) else list(summaries)
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(3, (10.8, 3.3))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(3, (10.8, 3.3))
         _draw_accuracy(axes[0], arms)
         _draw_gap(axes[1], arms)
         _draw_pass_at_k(axes[2], arms)
@@ -79,24 +79,24 @@ def plot_svgs(summary: Summary) -> dict[str, str]:
     }
     done = {}
     for name, draw in drawings.items():
-        with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"mindgap {summary.name} {name}"}):
-            figure, axes = _figure(1, (4.3, 3.2))
+        with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"mindgap {summary.name} {name}"}):
+            figure, axes = new_figure(1, (4.3, 3.2))
             draw(axes[0], [summary])
             text = io.StringIO()
             figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        done[name] = _inline(text.getvalue(), name)
+        done[name] = inline_svg(text.getvalue(), name)
     return done
 
 
-def _figure(panels: int, inches: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure without pyplot, so that nothing global is left behind."""
+def new_figure(panels: int, inches: tuple[float, float], rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure without pyplot, so that nothing global is left behind; ``panels`` columns, axes row by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=inches)
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.05)  # type: ignore[union-attr,call-arg]
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, panels, squeeze=False).flat)
 
 
 def _level(arms: Sequence[Summary]) -> str:
@@ -125,7 +125,7 @@ def _draw_iterations(axes: Axes, arms: Sequence[Summary], value: Callable[[Itera
         color, marker = SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
         x = [item.iteration + shift * (place - (len(arms) - 1) / 2) for item in arm.iterations]
         y = [value(item) for item in arm.iterations]
-        bars = [[_distance(item.value, item.low) for item in y], [_distance(item.high, item.value) for item in y]]
+        bars = [[distance(item.value, item.low) for item in y], [distance(item.high, item.value) for item in y]]
         axes.errorbar(
             x,
             [item.value for item in y],
@@ -141,7 +141,7 @@ def _draw_iterations(axes: Axes, arms: Sequence[Summary], value: Callable[[Itera
     axes.margins(x=0.08)
 
 
-def _distance(high: float, low: float) -> float:
+def distance(high: float, low: float) -> float:
     """Length of an error bar; undefined ends have none."""
     return max(high - low, 0.0) if math.isfinite(high - low) else 0.0
 
@@ -150,7 +150,7 @@ def _draw_pass_at_k(axes: Axes, arms: Sequence[Summary]) -> None:
     curves: list[tuple[IterationSummary, str, str, str]] = []
     if len(arms) == 1:
         items = arms[0].iterations
-        colors = [_ramp(i / max(len(items) - 1, 1)) for i in range(len(items))]
+        colors = [ramp(i / max(len(items) - 1, 1)) for i in range(len(items))]
         curves = [
             (item, color, MARKERS[i % len(MARKERS)], f"iteration {item.iteration}")
             for i, (item, color) in enumerate(zip(items, colors, strict=True))
@@ -184,7 +184,7 @@ def _draw_pass_at_k(axes: Axes, arms: Sequence[Summary]) -> None:
         axes.legend(loc="lower right")
 
 
-def _ramp(share: float) -> str:
+def ramp(share: float) -> str:
     """From orange through magenta to blue: ordered, and visible on white and on near-black."""
     stops = ((0xE6, 0x9F, 0x00), (0xC7, 0x4E, 0x86), (0x2F, 0x7F, 0xC4))
     place = min(int(share * 2), 1)
@@ -193,7 +193,7 @@ def _ramp(share: float) -> str:
     return "#" + "".join(f"{round(a + rest * (b - a)):02x}" for a, b in pairs)
 
 
-def _inline(svg: str, name: str) -> str:
+def inline_svg(svg: str, name: str) -> str:
     """An <svg> element for inlining: no XML head, responsive, ids of its own, colours by CSS."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ops.config import BuiltinModel, Experiment
-from ops.plan import CODE_VERSIONS, ITERATION_ASSETS, Plan, asset_name
+from ops.config import Experiment
+from ops.models import BuiltinModel
+from ops.plan import CODE_VERSIONS, ITERATION_ASSETS, MEASURED_ASSETS, Plan, asset_name
 from ops.storage import layout
 from ops.storage.store import Store
 
@@ -68,14 +69,14 @@ def _seeds(asset: str, experiment: Experiment) -> str:
     if asset == "base_model":
         return str(experiment.model.seed) if isinstance(experiment.model, BuiltinModel) else ""
     if asset == "verification_scores":
-        named = [(v.name, getattr(v, "seed", None)) for v in experiment.verifiers]
+        named = [(v.called, getattr(v, "seed", None)) for v in experiment.verifiers]
         return ", ".join(f"{name} {seed}" for name, seed in named if seed is not None)
+    if asset in MEASURED_ASSETS:
+        return str(experiment.statistics.seed)
     part = {
         "problems": experiment.problems,
         "generations": experiment.sampling,
         "finetune_data": experiment.training,
         "model": experiment.training,
-        "gap_metrics": experiment.statistics,
-        "diversity_metrics": experiment.statistics,
     }[asset]
     return str(part.seed)

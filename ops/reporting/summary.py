@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from ops.config import BuiltinModel, Experiment, FolderModel
+from ops.config import Experiment
+from ops.models import BuiltinModel, FolderModel, RecordedModel
 from ops.plan import Plan, asset_name
 from ops.reporting.changes import Change, measure_changes
+from ops.reporting.numbers import interval_of, number_of
 from ops.reporting.provenance import ProvenanceRow, read_provenance
+from ops.reporting.verifiers import VerifierSummary, read_verifiers
 from ops.storage.store import Store
 from ops.types import Interval
 
@@ -67,6 +69,7 @@ class Summary:
     Attributes:
         model: the base model in words.
         arm: what is trained on, in words.
+        verifiers: what the first measured iteration says of them; None where that is not measured.
         builtin: whether the model is a model organism of this lab.
         confidence: of every interval, e.g. 0.95.
         planned_iterations: index of the last iteration that the experiment asks for.
@@ -85,6 +88,7 @@ class Summary:
     iterations: tuple[IterationSummary, ...]
     changes: Change | None
     base_model: Mapping[str, Any] | None
+    verifiers: VerifierSummary | None
     provenance: tuple[ProvenanceRow, ...]
 
     @property
@@ -122,27 +126,20 @@ def summarise(experiment: Experiment, plan: Plan, store: Store) -> Summary:
         iterations=tuple(_with_update_errors(iterations)),
         changes=measure_changes(experiment, plan, store, [item.iteration for item in iterations]),
         base_model=base.row(0, named=True) if base is not None else None,
+        verifiers=read_verifiers(plan, store, iterations[0].iteration) if iterations else None,
         provenance=read_provenance(experiment, plan, store),
     )
-
-
-def filter_label(verifier: str | None, name: str, value: float | None) -> str:
-    """``binary_cot >= 0.5``, ``logit top 20 %``, ``gold``."""
-    if verifier in (None, name):
-        return {"none": "no filter"}.get(name, name)
-    if name == "threshold":
-        return f"{verifier} ≥ {value:g}"
-    if name == "quantile":
-        return f"{verifier} top {100 * (1 - (value or 0.0)):.3g} %"
-    return f"{verifier} {name}" + ("" if value is None else f" {value:g}")
 
 
 def arm_words(experiment: Experiment) -> str:
     """What is trained on: ``self-verified (binary_cot >= 0.5)``, ``gold labels``, ``no filter``."""
     chosen = experiment.filter
-    if chosen.verifier_name is None:
+    if experiment.iterations == 0:
+        return "verification only"
+    if not chosen.verifier_names:
         return {"gold": "gold labels", "none": "no filter"}.get(chosen.name, chosen.name)
-    return f"self-verified ({filter_label(chosen.verifier_name, chosen.name, chosen.threshold_value)})"
+    crossed = {experiment.verifiers[i].called for i, _ in experiment.verifier_models()} & set(chosen.verifier_names)
+    return f"{'cross' if crossed else 'self'}-verified ({chosen.label})"
 
 
 def _iteration(experiment: Experiment, plan: Plan, store: Store, k: int) -> IterationSummary | None:
@@ -159,9 +156,9 @@ def _iteration(experiment: Experiment, plan: Plan, store: Store, k: int) -> Iter
         iteration=k,
         n_problems=first["n_problems"],
         n_responses=first["n_responses"],
-        accuracy=_interval(first, "accuracy"),
-        strict_accuracy=_number(first["strict_accuracy"]),
-        unparseable_response_fraction=_number(first["unparseable_response_fraction"]),
+        accuracy=interval_of(first, "accuracy"),
+        strict_accuracy=number_of(first["strict_accuracy"]),
+        unparseable_response_fraction=number_of(first["unparseable_response_fraction"]),
         primary=measured[_primary(experiment, rows)],
         gaps=tuple(measured),
         pass_at_k={n: item for (metric, n), item in values.items() if metric == "pass_at_k" and n},
@@ -186,20 +183,19 @@ def _read(store: Store, plan: Plan, table: str, asset: str, columns: list[str] |
 
 def _primary(experiment: Experiment, rows: list[dict[str, Any]]) -> int:
     chosen = experiment.filter
-    wanted = (chosen.verifier_name or chosen.name, chosen.name, chosen.threshold_value)
-    keys = [(row["verifier"], row["filter"], row["threshold"]) for row in rows]
-    return keys.index(wanted) if wanted in keys else 0
+    rules = [row["rule"] for row in rows]
+    return rules.index(chosen.label) if chosen.label in rules else 0
 
 
 def _filter_gap(row: Mapping[str, Any]) -> FilterGap:
     return FilterGap(
-        label=filter_label(row["verifier"], row["filter"], row["threshold"]),
-        filtered_accuracy=_interval(row, "filtered_accuracy"),
-        gap=_interval(row, "gap"),
-        relative_gap=_interval(row, "relative_gap"),
-        auroc=_interval(row, "auroc"),
-        kept_fraction=_number(row["kept_fraction"]),
-        unparseable_fraction=_number(row["unparseable_fraction"]),
+        label=row["rule"],
+        filtered_accuracy=interval_of(row, "filtered_accuracy"),
+        gap=interval_of(row, "gap"),
+        relative_gap=interval_of(row, "relative_gap"),
+        auroc=interval_of(row, "auroc"),
+        kept_fraction=number_of(row["kept_fraction"]),
+        unparseable_fraction=number_of(row["unparseable_fraction"]),
         n_problems_kept_empty=row["n_problems_kept_empty"],
         n_problems_solved=row["n_problems_solved"],
     )
@@ -208,7 +204,7 @@ def _filter_gap(row: Mapping[str, Any]) -> FilterGap:
 def _metrics(frame: pl.DataFrame) -> dict[tuple[str, int | None], Interval]:
     rows = frame.filter(pl.col("split") == "eval").sort("metric", "k").iter_rows(named=True)
     return {
-        (row["metric"], row["k"]): Interval(_number(row["value"]), _number(row["low"]), _number(row["high"]))
+        (row["metric"], row["k"]): Interval(number_of(row["value"]), number_of(row["low"]), number_of(row["high"]))
         for row in rows
     }
 
@@ -227,18 +223,11 @@ def _model_words(experiment: Experiment) -> str:
     model = experiment.model
     if isinstance(model, BuiltinModel):
         return f"built-in {model.recipe} model, size {model.size}, {model.steps:,} steps, seed {model.seed}"
+    if isinstance(model, RecordedModel):
+        return f"{model.label} (recorded responses)"
     return model.path if isinstance(model, FolderModel) else f"{model.id} at {model.revision}"
 
 
 def _words(variant: Any) -> str:
     settings = ", ".join(f"{key} {value}" for key, value in variant.model_dump().items() if key != "name")
     return f"{variant.name} ({settings})" if settings else str(variant.name)
-
-
-def _interval(row: Mapping[str, Any], name: str) -> Interval:
-    return Interval(_number(row[name]), _number(row[f"{name}_low"]), _number(row[f"{name}_high"]))
-
-
-def _number(value: float | None) -> float:
-    """NULL in a table is an undefined number."""
-    return math.nan if value is None else float(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ops.reporting.summary import Summary
+from ops.reporting.summary import IterationSummary, Summary
 from ops.types import Interval
 
 ORGANISM = (
@@ -49,6 +49,8 @@ def answer(summary: Summary) -> str:
     first, last = measured[0], measured[-1]
     measured_gap = interval(first.primary.gap, sign=True)
     gap = f"the gap of {first.primary.label} was {measured_gap} at iteration {first.iteration}"
+    if summary.planned_iterations == 0:
+        return _best_check(first, level)
     if summary.changes is None:
         return f"Not known yet: only iteration {first.iteration} is measured; {gap} ({level})."
     change = summary.changes.accuracy
@@ -60,6 +62,20 @@ def answer(summary: Summary) -> str:
         f"Trained on {training_words(summary)}, accuracy {verb} over {updates} update{'s' * (updates != 1)}, from "
         f"{number(first.accuracy.value)} to {number(last.accuracy.value)}: {interval(change, sign=True)} ({level}); "
         f"pass@{k} {diversity} ({interval(passed, sign=True)}); {gap}."
+    )
+
+
+def _best_check(measured: IterationSummary, level: str) -> str:
+    """Of an experiment that trains nothing: what the best check gains."""
+    known = [gap for gap in measured.gaps if not math.isnan(gap.gap.value)]
+    if not known:
+        return f"Accuracy is {interval(measured.accuracy)} ({level}); no check's gap is defined."
+    best = max(known, key=lambda item: item.gap.value)
+    sign = "is above zero" if best.gap.low > 0 else "is below zero" if best.gap.high < 0 else "cannot be told from zero"
+    return (
+        f"Accuracy is {interval(measured.accuracy)}. Of {len(measured.gaps)} measured "
+        f"check{'s' * (len(measured.gaps) != 1)}, {best.label} has the largest gap, {interval(best.gap, sign=True)}; "
+        f"it {sign} ({level}). The largest of several is optimistic: choose by other problems."
     )
 
 

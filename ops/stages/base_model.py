@@ -10,29 +10,48 @@ from typing import Any
 
 import polars as pl
 
-from ops.config import BuiltinModel
 from ops.errors import ModelError
 from ops.lab import Lab
+from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
+from ops.verifiers.base import ModelVerifier
 
 NUMBERS = "mindgap.json"
 """Beside the weights of a model trained here: how it was trained, in numbers."""
 
 
 def obtain_base_model(lab: Lab) -> StageResult:
-    """Pretrain, or adopt, the model of iteration 0 and commit its row of the table ``models`` (GPU).
+    """Pretrain, or adopt, the model of iteration 0 and those that cross-verify, and commit the table ``models`` (GPU).
 
     Raises:
         ModelError: when a checkpoint folder does not load.
     """
 
     def compute() -> pl.DataFrame:
-        if isinstance(lab.experiment.model, BuiltinModel):
-            return pl.DataFrame([_pretrained(lab, lab.experiment.model)], schema=polars_schema("models"))
-        return pl.DataFrame([_adopted(lab)], schema=polars_schema("models"))
+        rows = [_row(lab, lab.experiment.model, lab.plan.models[0], "base", ())]
+        seen = {lab.plan.models[0]}
+        for i, model in lab.experiment.verifier_models():
+            fingerprint = lab.plan.verifier_models[lab.experiment.verifiers[i].called]
+            if fingerprint not in seen:
+                rows.append(_row(lab, model, fingerprint, "verifier", (i,)))
+                seen.add(fingerprint)
+        return pl.DataFrame(rows, schema=polars_schema("models"))
 
     return lab.materialise("models", "base_model", None, compute, model_metadata)
+
+
+def _row(
+    lab: Lab, model: AskableModel | RecordedModel, fingerprint: str, role: str, verifiers: tuple[int, ...]
+) -> dict[str, Any]:
+    if isinstance(model, RecordedModel):
+        return _row_without_training(fingerprint, role, model.shown, path=None, n_parameters=None)
+    if isinstance(model, BuiltinModel):
+        if not lab.store.has_model(fingerprint):
+            _pretrain(lab, model, fingerprint)
+        row = model_row(lab, fingerprint, role=role, generates=0, parent=None)
+        return row | {"model": model.shown, "generates_iteration": 0 if role == "base" else None}
+    return _adopted(lab, model, fingerprint, role)
 
 
 def model_metadata(frame: pl.DataFrame) -> dict[str, Any]:
@@ -45,32 +64,26 @@ def model_metadata(frame: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _pretrained(lab: Lab, wanted: BuiltinModel) -> dict[str, Any]:
-    fingerprint = lab.plan.models[0]
-    if not lab.store.has_model(fingerprint):
-        _pretrain(lab, wanted, fingerprint)
-    return model_row(lab, fingerprint, role="base", generates=0, parent=None)
-
-
 def _pretrain(lab: Lab, wanted: BuiltinModel, fingerprint: str) -> None:
     from ops.builtin.model import count_parameters, new_model, new_tokenizer
     from ops.builtin.pretrain import pretrain
-    from ops.tasks.countdown import Countdown, keys_of
+    from ops.builtin.sizes import RECIPES
 
     start = time.monotonic()
-    task = Countdown()
+    exercises = RECIPES[wanted.recipe].exercises
     model, tokenizer = new_model(wanted.size, wanted.seed), new_tokenizer()
     work = lab.store.work_folder("pretraining", fingerprint)
     result = pretrain(
         model,
         tokenizer,
-        keys_of(task.numbers, task.max_number, "train"),
+        exercises.keys(),
         size=wanted.size,
         steps=wanted.steps,
         batch_size=wanted.batch_size,
         seed=wanted.seed,
         work=work,
         progress=lab.progress,
+        exercises=exercises,
     )
     numbers = {
         "n_parameters": count_parameters(model),
@@ -102,6 +115,7 @@ def model_row(lab: Lab, fingerprint: str, *, role: str, generates: int, parent: 
     numbers = json.loads((folder / NUMBERS).read_text())
     return {
         "role": role,
+        "model": f"{lab.experiment.model.shown}, iteration {generates}",
         "generates_iteration": generates,
         "model_fingerprint": fingerprint,
         "parent_fingerprint": parent,
@@ -110,41 +124,50 @@ def model_row(lab: Lab, fingerprint: str, *, role: str, generates: int, parent: 
     }
 
 
-def _adopted(lab: Lab) -> dict[str, Any]:
+def _adopted(lab: Lab, model: FolderModel | HubModel, fingerprint: str, role: str) -> dict[str, Any]:
     from ops.checkpoints import locate_checkpoint
 
     start = time.monotonic()
-    folder = locate_checkpoint(lab.experiment.model)  # type: ignore[arg-type]
-    if any(verifier.name == "logit" for verifier in lab.experiment.verifiers):
-        _check_choices(lab, folder)
-    return {
-        "role": "base",
-        "generates_iteration": 0,
-        "model_fingerprint": lab.plan.models[0],
-        "parent_fingerprint": None,
-        "path": str(folder),
-        "n_parameters": _stored_parameters(folder),
-        "train_tokens": None,
-        "train_flops": None,
-        "optimizer_steps": None,
-        "final_loss": None,
-        "seconds": time.monotonic() - start,
+    folder = locate_checkpoint(model)
+    for verifier in lab.experiment.verifiers:
+        if isinstance(verifier, ModelVerifier) and (verifier.model or lab.experiment.model) == model:
+            _check_choices(lab, model, folder, verifier)
+    row = _row_without_training(fingerprint, role, model.shown, str(folder), _stored_parameters(folder))
+    return row | {"seconds": time.monotonic() - start}
+
+
+def _row_without_training(
+    fingerprint: str, role: str, shown: str, path: str | None, n_parameters: int | None
+) -> dict[str, Any]:
+    known = {
+        "role": role,
+        "model": shown,
+        "generates_iteration": 0 if role == "base" else None,
+        "model_fingerprint": fingerprint,
+        "path": path,
+        "n_parameters": n_parameters,
     }
+    return {name: known.get(name) for name in polars_schema("models")}
 
 
-def _check_choices(lab: Lab, folder: Path) -> None:
-    """Logit verification needs one token per choice; better known before anything is sampled."""
+def _check_choices(lab: Lab, model: AskableModel, folder: Path, verifier: ModelVerifier) -> None:
+    """Verifiers that read a choice off the next token need one token for each; better known before sampling."""
     from ops.engines.transformers_engine import load_tokenizer
 
+    field = {"logit": "choices", "p_true": "p_true_choices"}.get(verifier.name)
+    if field is None:
+        return
+    choices = getattr(lab.prompt_format(model), field)
     tokenizer = load_tokenizer(folder)
-    for word in lab.prompt_format().choices:
+    for word in choices:
         ids = tokenizer(word, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
             raise ModelError(
                 str(folder),
-                f"the choice {word!r} of logit verification is {len(ids)} tokens of this model, expected one token",
+                f"the choice {word!r} of {verifier.called} verification is {len(ids)} tokens of this model, "
+                "expected one token",
                 field="verifiers",
-                remedy="leave the logit verifier out",
+                remedy=f"leave the {verifier.called} verifier out",
             )
 
 

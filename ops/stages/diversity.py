@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ops.estimation.bootstrap import mean_interval, resample_counts
+from ops.estimation.bootstrap import mean_interval
 from ops.estimation.diversity import distinct_in_k, entropy_nats, hit_probability, powers_of_two
 from ops.lab import Lab
-from ops.stages.measured import Responses, responses_of
+from ops.stages.measured import Responses, bootstrap_of, splits_of
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
 
@@ -22,9 +22,8 @@ def measure_diversity(lab: Lab, iteration: int) -> StageResult:
 
     def compute() -> pl.DataFrame:
         rows = []
-        for split in ("eval", "train"):
-            responses = responses_of(lab, iteration, split)
-            counts_RP = resample_counts(len(responses.problem_ids), statistics.resamples, statistics.seed)
+        for split, responses in splits_of(lab, iteration).items():
+            counts_RP = bootstrap_of(lab, responses)
             for (metric, k), value_P in _per_problem(responses).items():
                 interval = mean_interval(value_P, counts_RP, statistics.confidence)
                 rows.append(
@@ -51,7 +50,7 @@ def measure_diversity(lab: Lab, iteration: int) -> StageResult:
 
 
 def _per_problem(responses: Responses) -> dict[tuple[str, int | None], np.ndarray]:
-    """Values [P] of every (metric, k); all problems of a split have the same number of responses."""
+    """Values [P] of every (metric, k), for k up to the smallest group."""
     answers = responses.frame["answer"].to_list()
     bounds = np.flatnonzero(np.r_[True, np.diff(responses.problem_index) != 0, True])
     groups = [answers[start:stop] for start, stop in itertools.pairwise(bounds)]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ops.config import BuiltinModel
 from ops.errors import DatasetError
 from ops.lab import Lab
+from ops.models import BuiltinModel
 from ops.plan import asset_name
 from ops.stages.base_model import model_metadata, model_row, save_model
-from ops.stages.measured import responses_of, scores_of, share
+from ops.stages.measured import ScoreTable, responses_of, share
 from ops.stages.problems import problems_of
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult, TrainingExample
@@ -32,10 +32,9 @@ def select_finetune_data(lab: Lab, iteration: int) -> StageResult:
         nonlocal responses
         responses = responses_of(lab, iteration, "train")
         item = lab.experiment.filter
-        score = np.full(len(responses.is_correct), np.nan)
-        if item.verifier_name is not None:
-            score, _ = scores_of(lab, iteration, item.verifier_name, responses)
-        weights = item.weights(responses.problem_index, score, responses.is_correct)
+        table = ScoreTable(lab, iteration) if item.verifier_names else None
+        scores = {name: table.of(name, responses).score for name in item.verifier_names} if table else {}
+        weights = item.weights_of(responses.problem_index, scores, responses.is_correct)
         kept = responses.frame.with_columns(weight=pl.Series(weights))
         kept = kept.filter(pl.Series((weights > 0) & _finished(kept)))
         return _with_prompts(lab, iteration, _capped(lab, kept))
@@ -154,10 +153,10 @@ def _replay(lab: Lab, iteration: int) -> Any:
     if settings.replay_fraction == 0.0 or not isinstance(lab.experiment.model, BuiltinModel):
         return None
     from ops.builtin.documents import Material, replay_batch
-    from ops.tasks.countdown import Countdown, keys_of
+    from ops.builtin.sizes import RECIPES
 
-    task = Countdown()
-    material = Material(keys_of(task.numbers, task.max_number, "train"))
+    exercises = RECIPES[lab.experiment.model.recipe].exercises
+    material = Material(exercises.keys(), exercises=exercises)
     seed = settings.seed * 1000 + iteration
     return lambda step, count: replay_batch(step, count, seed, material)
 

@@ -8,26 +8,26 @@ import numpy as np
 import polars as pl
 
 from ops.estimation.auroc import auroc_interval
-from ops.estimation.bootstrap import mean_interval, resample_counts
+from ops.estimation.bootstrap import mean_interval
 from ops.estimation.gap import estimate_gap, per_problem
 from ops.lab import Lab
 from ops.selection.base import Filter
-from ops.stages.measured import Responses, responses_of, scores_of, share
+from ops.stages.measured import Responses, ScoreTable, bootstrap_of, share, splits_of, with_ends, without_nan
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
+from ops.verifiers.base import ModelVerifier
 
 
 def measure_gap(lab: Lab, iteration: int) -> StageResult:
     """Measure the gap of every measured filter on both splits and commit the table ``gap_metrics``."""
-    statistics = lab.experiment.statistics
 
     def compute() -> pl.DataFrame:
+        table = ScoreTable(lab, iteration)
         rows: list[dict[str, Any]] = []
-        for split in ("eval", "train"):
-            responses = responses_of(lab, iteration, split)
-            counts_RP = resample_counts(len(responses.problem_ids), statistics.resamples, statistics.seed)
+        for split, responses in splits_of(lab, iteration).items():
+            counts_RP = bootstrap_of(lab, responses)
             rows += [
-                {"split": split, **_row(lab, iteration, item, responses, counts_RP)}
+                {"split": split, **_row(lab, table, item, responses, counts_RP)}
                 for item in lab.experiment.measured_filters()
             ]
         return pl.DataFrame(rows, schema=polars_schema("gap_metrics"))
@@ -35,7 +35,7 @@ def measure_gap(lab: Lab, iteration: int) -> StageResult:
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
         numbers: dict[str, Any] = {}
         for row in frame.filter(pl.col("split") == "eval").iter_rows(named=True):
-            prefix = f"{row['verifier']}_{row['filter']}" if row["filter"] != "threshold" else row["verifier"]
+            prefix = row["verifier"] if row["filter"] == "threshold" else f"{row['verifier']}_{row['filter']}"
             numbers["accuracy"] = row["accuracy"]
             for name in ("gap", "gap_low", "gap_high", "relative_gap", "kept_fraction", "auroc"):
                 numbers[f"{prefix}_{name}"] = row[name]
@@ -44,20 +44,26 @@ def measure_gap(lab: Lab, iteration: int) -> StageResult:
     return lab.materialise("gap_metrics", "gap_metrics", iteration, compute, metadata)
 
 
-def _row(lab: Lab, iteration: int, item: Filter, responses: Responses, counts_RP: np.ndarray) -> dict[str, Any]:
+def _row(lab: Lab, table: ScoreTable, item: Filter, responses: Responses, counts_RP: np.ndarray) -> dict[str, Any]:
     confidence = lab.experiment.statistics.confidence
-    if item.verifier_name is None:
-        score, unparseable = np.full(len(responses.is_correct), np.nan), np.zeros(len(responses.is_correct), bool)
-    else:
-        score, unparseable = scores_of(lab, iteration, item.verifier_name, responses)
-    weights = item.weights(responses.problem_index, score, responses.is_correct)
+    read = {name: table.of(name, responses) for name in item.verifier_names}
+    scores = {name: found.score for name, found in read.items()}
+    unparseable = np.zeros(len(responses.is_correct), bool)
+    for found in read.values():
+        unparseable = unparseable | found.unparseable
+    # a filter that reads no score, or several, ranks nothing: its AUROC is undefined
+    score = next(iter(scores.values())) if len(scores) == 1 else np.full(len(unparseable), np.nan)
+    weights = item.weights_of(responses.problem_index, scores, responses.is_correct)
     estimate = estimate_gap(responses.problem_index, responses.is_correct, weights, counts_RP, confidence)
     size_P = per_problem(responses.problem_index, np.ones(len(score)), len(responses.problem_ids))
     strict_P = per_problem(responses.problem_index, responses.is_strict.astype(float), len(size_P)) / size_P
     row: dict[str, Any] = {
-        "verifier": item.verifier_name or item.name,
+        "generator": lab.experiment.model.shown,
+        "verifier": " AND ".join(item.verifier_names) or item.name,
+        **verified_by(lab, item.verifier_names),
         "filter": item.name,
         "threshold": item.threshold_value,
+        "rule": item.label,
         "n_problems": estimate.n_problems,
         "n_responses": estimate.n_responses,
         "strict_accuracy": mean_interval(strict_P, counts_RP, confidence).value,
@@ -67,13 +73,23 @@ def _row(lab: Lab, iteration: int, item: Filter, responses: Responses, counts_RP
         "n_problems_kept_empty": estimate.n_problems_kept_empty,
         "n_problems_solved": estimate.n_problems_solved,
     }
-    intervals = {
-        "accuracy": estimate.accuracy,
-        "filtered_accuracy": estimate.filtered_accuracy,
-        "gap": estimate.gap,
-        "relative_gap": estimate.relative_gap,
-        "auroc": auroc_interval(responses.problem_index, score, responses.is_correct, counts_RP, confidence),
-    }
-    for name, interval in intervals.items():
-        row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
+    auroc = auroc_interval(responses.problem_index, score, responses.is_correct, counts_RP, confidence)
+    row |= with_ends(
+        accuracy=estimate.accuracy,
+        filtered_accuracy=estimate.filtered_accuracy,
+        gap=estimate.gap,
+        relative_gap=estimate.relative_gap,
+        auroc=auroc,
+    )
+    return without_nan(row)
+
+
+def verified_by(lab: Lab, labels: tuple[str, ...]) -> dict[str, str | None]:
+    """Mechanism and model of the one verifier that a filter reads; NULL where it reads none or several."""
+    found = [verifier for verifier in lab.experiment.verifiers if (verifier.called,) == labels]
+    if not found:
+        return {"mechanism": None, "verifier_model": None}
+    verifier = found[0]
+    if not isinstance(verifier, ModelVerifier):
+        return {"mechanism": verifier.name, "verifier_model": None}
+    return {"mechanism": verifier.name, "verifier_model": (verifier.model or lab.experiment.model).shown}

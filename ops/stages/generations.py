@@ -13,6 +13,7 @@ from ops.engines.base import SampleRequest, SamplingSettings
 from ops.identity import response_id, seed_of
 from ops.lab import Lab
 from ops.plan import asset_name
+from ops.recorded import read_recorded, scores_text
 from ops.stages.measured import share
 from ops.stages.problems import problems_of
 from ops.storage.schemas import polars_schema
@@ -68,6 +69,8 @@ def sample_responses(lab: Lab, iteration: int) -> dict[str, Any]:
     asset = asset_name("generations", iteration)
     if lab.store.has("generations", lab.plan.fingerprints[asset]):
         return {"drawn": 0, "reused": True}
+    if lab.experiment.engine.replays:
+        return {"drawn": 0, "reused": False}
     wanted = wanted_samples(lab, iteration)
     pool = lab.store.pool("samples", lab.plan.sample_pools[iteration], SAMPLE_SCHEMA)
     have = pool.keys()
@@ -131,6 +134,8 @@ def grade_responses(lab: Lab, iteration: int) -> StageResult:
     """Grade the iteration's responses and commit the table ``generations`` (CPU)."""
 
     def compute() -> pl.DataFrame:
+        if lab.experiment.engine.replays:
+            return _replayed(lab, iteration)
         wanted = wanted_samples(lab, iteration)
         pool = lab.store.pool("samples", lab.plan.sample_pools[iteration], SAMPLE_SCHEMA)
         order = pl.DataFrame(
@@ -149,21 +154,66 @@ def grade_responses(lab: Lab, iteration: int) -> StageResult:
             "strict_accuracy": share(evaluation["strict_verdict"] == "correct"),
             "unparseable_fraction": share(frame["verdict"] == "unparseable"),
             "cut_at_max_tokens_fraction": share(frame["finish_reason"] == "length"),
-            "mean_tokens": int(frame["n_tokens"].sum()) / max(1, frame.height),
+            "mean_tokens": frame["n_tokens"].mean(),
+            **_agreement(frame),
         }
 
     return lab.materialise("generations", "generations", iteration, compute, metadata)
 
 
+def _agreement(frame: pl.DataFrame) -> dict[str, Any]:
+    """Where the file gives a correctness: on how many responses our grader says otherwise."""
+    given = frame.filter(pl.col("label").is_not_null())
+    if given.is_empty():
+        return {}
+    disagree = (given["label"] == "correct") != (given["verdict"] == "correct")
+    return {"labelled_responses": given.height, "label_disagreements": int(disagree.sum())}
+
+
+def _replayed(lab: Lab, iteration: int) -> pl.DataFrame:
+    """The responses of the file as rows of ``generations``."""
+    responses = read_recorded(lab.experiment.engine, lab.experiment.task)
+    pool = lab.plan.sample_pools[iteration]
+    wanted = [
+        Wanted(item.problem, "", item.sample_index, response_id(pool, item.problem.problem_id, item.sample_index))
+        for item in responses
+    ]
+    samples = pl.DataFrame(
+        {
+            "response_id": [item.identity for item in wanted],
+            "sample_index": [item.sample_index for item in responses],
+            "response": [item.response for item in responses],
+            "n_tokens": pl.Series([item.n_tokens for item in responses], dtype=pl.Int32),
+            "logprob": pl.Series([item.logprob for item in responses], dtype=pl.Float64),
+            "finish_reason": [item.finish_reason for item in responses],
+            "label": pl.Series([item.label for item in responses], dtype=pl.String),
+            "recorded_scores": pl.Series([scores_text(item.scores) for item in responses], dtype=pl.String),
+        }
+    ).with_columns(
+        prompt=pl.lit(None, dtype=pl.String),
+        seed=pl.lit(None, dtype=pl.Int64),
+        engine=pl.lit("replay"),
+        engine_version=pl.lit(pool),
+    )
+    frame = _graded(lab, iteration, wanted, samples)
+    if getattr(lab.experiment.task, "grader", None) == "label":
+        label = pl.col("label")
+        return frame.with_columns(verdict=label, strict_verdict=label, reason=pl.lit(""))
+    return frame
+
+
 def _graded(lab: Lab, iteration: int, wanted: Sequence[Wanted], samples: pl.DataFrame) -> pl.DataFrame:
-    task = lab.experiment.task
-    known: dict[tuple[str, str, bool], Any] = {}
-    grades = []
-    for item, text, reason in zip(wanted, samples["response"], samples["finish_reason"], strict=True):
-        key = (item.problem.problem_id, text, reason == "stop")
-        if key not in known:
-            known[key] = task.grade(item.problem, text, reason == "stop")
-        grades.append(known[key])
+    """Grade every different (problem, text) once."""
+    keys = [
+        (item.problem.problem_id, text, reason == "stop")
+        for item, text, reason in zip(wanted, samples["response"], samples["finish_reason"], strict=True)
+    ]
+    items = {key: (item.problem, key[1], key[2]) for key, item in zip(keys, wanted, strict=True)}
+    known = dict(zip(items, lab.experiment.task.grade_all(list(items.values())), strict=True))
+    grades = [known[key] for key in keys]
+    for name in ("label", "recorded_scores"):
+        if name not in samples.columns:
+            samples = samples.with_columns(pl.lit(None, dtype=pl.String).alias(name))
     return samples.with_columns(
         split=pl.Series([item.problem.split for item in wanted]),
         problem_id=pl.Series([item.problem.problem_id for item in wanted]),

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from ops.estimation.bootstrap import resample_counts
 from ops.lab import Lab
 from ops.plan import asset_name
+from ops.types import Interval
+
+SPLITS = ("eval", "train")
 
 
 def share(flags: pl.Series) -> float:
@@ -35,9 +42,31 @@ class Responses:
     frame: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class Scores:
+    """One verifier's scores of N responses, in their order.
+
+    Attributes:
+        score: float [N], NaN where unparseable.
+        accepts: bool [N], the verifier's own verdict is correct.
+        unparseable: bool [N].
+        n_tokens: int [N], new tokens the verifier drew.
+    """
+
+    score: np.ndarray
+    accepts: np.ndarray
+    unparseable: np.ndarray
+    n_tokens: np.ndarray
+
+
 def responses_of(lab: Lab, iteration: int, split: str) -> Responses:
     """Read one split of ``generations``."""
     frame = lab.store.read("generations", lab.plan.fingerprints[asset_name("generations", iteration)])
+    return responses_in(frame, split)
+
+
+def responses_in(frame: pl.DataFrame, split: str) -> Responses:
+    """One split of rows of ``generations``."""
     frame = frame.filter(pl.col("split") == split).sort("problem_id", "sample_index", maintain_order=True)
     ids = frame["problem_id"].unique(maintain_order=True).to_list()
     place = {identity: i for i, identity in enumerate(ids)}
@@ -50,12 +79,49 @@ def responses_of(lab: Lab, iteration: int, split: str) -> Responses:
     )
 
 
-def scores_of(lab: Lab, iteration: int, verifier: str, responses: Responses) -> tuple[np.ndarray, np.ndarray]:
-    """(scores float [N] with NaN where unparseable, unparseable bool [N]) of one verifier, in the responses' order."""
-    frame = lab.store.read(
-        "verification_scores",
-        lab.plan.fingerprints[asset_name("verification_scores", iteration)],
-        ["verifier", "response_id", "score", "verdict"],
-    ).filter(pl.col("verifier") == verifier)
-    joined = responses.frame.select("response_id").join(frame, on="response_id", how="left", maintain_order="left")
-    return joined["score"].fill_null(float("nan")).to_numpy().copy(), (joined["verdict"] == "unparseable").to_numpy()
+def splits_of(lab: Lab, iteration: int) -> dict[str, Responses]:
+    """Both splits, the table read once; a split without responses is left out."""
+    frame = lab.store.read("generations", lab.plan.fingerprints[asset_name("generations", iteration)])
+    found = {split: responses_in(frame, split) for split in SPLITS}
+    return {split: responses for split, responses in found.items() if responses.problem_ids}
+
+
+def bootstrap_of(lab: Lab, responses: Responses) -> np.ndarray:
+    """The experiment's bootstrap multiplicities for these problems, float64 [R, P]."""
+    statistics = lab.experiment.statistics
+    return resample_counts(len(responses.problem_ids), statistics.resamples, statistics.seed)
+
+
+class ScoreTable:
+    """All verifiers' scores of one iteration, the table read once."""
+
+    def __init__(self, lab: Lab, iteration: int) -> None:
+        columns = ["verifier", "response_id", "score", "verdict", "n_tokens"]
+        fingerprint = lab.plan.fingerprints[asset_name("verification_scores", iteration)]
+        frame = lab.store.read("verification_scores", fingerprint, columns)
+        self._parts = {str(name[0]): part for name, part in frame.partition_by("verifier", as_dict=True).items()}
+
+    def of(self, verifier: str, responses: Responses) -> Scores:
+        """One verifier's scores in the responses' order."""
+        joined = responses.frame.select("response_id").join(
+            self._parts[verifier], on="response_id", how="left", maintain_order="left"
+        )
+        return Scores(
+            joined["score"].fill_null(float("nan")).to_numpy().copy(),
+            (joined["verdict"] == "correct").to_numpy(),
+            (joined["verdict"] == "unparseable").to_numpy(),
+            joined["n_tokens"].fill_null(0).to_numpy(),
+        )
+
+
+def with_ends(**intervals: Interval) -> dict[str, float]:
+    """``gap=Interval(...)`` as the columns gap, gap_low and gap_high."""
+    cells: dict[str, float] = {}
+    for name, interval in intervals.items():
+        cells |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return cells
+
+
+def without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An undefined number is NULL in a table."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}

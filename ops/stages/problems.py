@@ -9,9 +9,11 @@ from typing import Any
 import polars as pl
 
 from ops.builtin.sizes import RECIPES
-from ops.config import BuiltinModel, Experiment
+from ops.config import Experiment
 from ops.errors import DatasetError
 from ops.lab import Lab
+from ops.models import BuiltinModel
+from ops.recorded import read_recorded
 from ops.storage.schemas import polars_schema
 from ops.types import Problem, StageResult
 
@@ -34,6 +36,9 @@ def all_problems(lab: Lab) -> list[Problem]:
     """Evaluation problems, then the training problems of iterations 0..iterations, each iteration its own."""
     config, task = lab.experiment.problems, lab.experiment.task
     per = config.train_per_iteration
+    if lab.experiment.engine.replays:
+        evaluation, training = check_problem_files(lab.experiment)
+        return [*evaluation, *(_of_iteration(problem, 0) for problem in training)]
     if config.train_file is None:
         evaluation = task.generate("eval", config.eval, config.seed)
         training = task.generate("train", per * (lab.experiment.iterations + 1), config.seed)
@@ -45,10 +50,16 @@ def all_problems(lab: Lab) -> list[Problem]:
 def check_problem_files(experiment: Experiment) -> tuple[list[Problem], list[Problem]]:
     """Read the user's files: (evaluation problems, training problems), none where the task generates its own.
 
+    Of responses recorded elsewhere every row is read, so that a bad one is known before anything is imported.
+
     Raises:
         DatasetError: names the row that cannot be used, a file that is too short, or a problem that stands in both.
     """
     config, task = experiment.problems, experiment.task
+    if experiment.engine.replays:
+        responses = read_recorded(experiment.engine, task)
+        posed = list({item.problem.problem_id: item.problem for item in responses}.values())
+        return [p for p in posed if p.split == "eval"], [p for p in posed if p.split == "train"]
     if config.train_file is None or config.eval_file is None:
         return [], []
     from ops.tasks.rows import read_problem_file

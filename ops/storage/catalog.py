@@ -23,10 +23,10 @@ from ops.storage.layout import CATALOG_NAME
 from ops.storage.manifests import Materialized, read_history, read_registrations
 from ops.storage.schemas import COLUMNS
 
-CATALOG_VERSION = "1"
+CATALOG_VERSION = "2"
 STORAGE_VERSION = "v1.4.0"
-COPIED = ("gap_metrics", "diversity_metrics", "models", "reports")
-"""Tables small enough to live in the catalog itself; the others are views over Parquet."""
+VIEWS = ("problems", "generations", "verification_scores", "finetune_data")
+"""Tables with a row per problem or response: views over Parquet. The others live in the catalog itself."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _write_notes(connection: duckdb.DuckDBPyConnection, problems: list[str], sta
 
 def _write_table(connection: duckdb.DuckDBPyConnection, table: str, usable: list[Materialized]) -> None:
     """Make ``table`` and ``table_all_versions``."""
-    kind = "TABLE" if table in COPIED else "VIEW"
+    kind = "VIEW" if table in VIEWS else "TABLE"
     every = _select(table, usable, "m.created_at, m.is_current", "")
     current = _select(table, [item for item in usable if item.row["is_current"]], "", "AND m.is_current")
     connection.execute(f"CREATE {kind} {table}_all_versions AS {every}")

@@ -133,6 +133,7 @@ def _model_name(model: Any) -> str | None:
     kind = model.get("kind")
     names = {
         "builtin": f"{model.get('recipe')}/{model.get('size')}",
+        "recorded": model.get("label"),
         "folder": str(model.get("path")),
         "hub": f"{model.get('id')}@{model.get('revision')}",
     }

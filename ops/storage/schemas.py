@@ -9,6 +9,12 @@ from __future__ import annotations
 
 import polars as pl
 
+
+def _interval(*names: str) -> dict[str, str]:
+    """Columns of estimates with their intervals."""
+    return {f"{name}{end}": "DOUBLE" for name in names for end in ("", "_low", "_high")}
+
+
 COLUMNS: dict[str, dict[str, str]] = {
     "problems": {
         "split": "VARCHAR",
@@ -35,14 +41,17 @@ COLUMNS: dict[str, dict[str, str]] = {
         "finish_reason": "VARCHAR",
         "engine": "VARCHAR",
         "engine_version": "VARCHAR",
+        "label": "VARCHAR",  # a correctness given with a recorded response: correct or incorrect
+        "recorded_scores": "VARCHAR",  # JSON: verification scores given with it, by name
         "response_id": "VARCHAR",
     },
     "verification_scores": {
         "split": "VARCHAR",
         "problem_id": "VARCHAR",
         "sample_index": "INTEGER",
-        "verifier": "VARCHAR",
-        "verifier_model": "VARCHAR",
+        "verifier": "VARCHAR",  # its label
+        "mechanism": "VARCHAR",  # its name: logit, binary_cot ...
+        "verifier_model": "VARCHAR",  # fingerprint; NULL where it was derived without asking a model
         "score": "DOUBLE",
         "verdict": "VARCHAR",
         "transcript": "VARCHAR",
@@ -51,9 +60,13 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "gap_metrics": {
         "split": "VARCHAR",
-        "verifier": "VARCHAR",
+        "generator": "VARCHAR",  # the model's name
+        "verifier": "VARCHAR",  # label; NULL where the filter reads none or several
+        "mechanism": "VARCHAR",
+        "verifier_model": "VARCHAR",  # the model's name; NULL where none was asked
         "filter": "VARCHAR",
         "threshold": "DOUBLE",
+        "rule": "VARCHAR",  # the filter in words
         "n_problems": "INTEGER",
         "n_responses": "INTEGER",
         "accuracy": "DOUBLE",
@@ -78,6 +91,62 @@ COLUMNS: dict[str, dict[str, str]] = {
         "auroc_low": "DOUBLE",
         "auroc_high": "DOUBLE",
     },
+    "verifier_metrics": {
+        "split": "VARCHAR",
+        "generator": "VARCHAR",
+        "verifier": "VARCHAR",
+        "mechanism": "VARCHAR",
+        "verifier_model": "VARCHAR",
+        "n_problems": "INTEGER",
+        "n_responses": "INTEGER",
+        "unparseable_fraction": "DOUBLE",
+        "accepted_fraction": "DOUBLE",  # verdict correct
+        "mean_score": "DOUBLE",
+        **_interval("verification_accuracy", "precision", "recall", "auroc", "ece", "brier"),
+        # three other quantities that are called generation-verification gap in public
+        **_interval(
+            "verification_accuracy_minus_generation_accuracy", "precision_minus_accuracy", "oracle_minus_selected"
+        ),
+        "new_tokens_per_1000_responses": "DOUBLE",
+        "seconds_per_1000_responses": "DOUBLE",  # measured wall time: the only column that a rerun changes
+    },
+    "calibration_bins": {
+        "split": "VARCHAR",
+        "verifier": "VARCHAR",
+        "bin": "INTEGER",
+        "bin_low": "DOUBLE",
+        "bin_high": "DOUBLE",
+        "n_responses": "INTEGER",
+        "mean_probability": "DOUBLE",
+        **_interval("accuracy"),
+    },
+    "threshold_sweeps": {
+        "split": "VARCHAR",
+        "verifier": "VARCHAR",
+        "filter": "VARCHAR",  # threshold: one for all problems; quantile: of each problem's own scores
+        "value": "DOUBLE",  # the threshold, or q
+        **_interval("gap", "relative_gap"),
+        "kept_fraction": "DOUBLE",
+        "best_on_train": "BOOLEAN",  # largest gap on the train split; NULL where there is none
+    },
+    "verifier_pairs": {
+        "split": "VARCHAR",
+        "verifier_a": "VARCHAR",
+        "verifier_b": "VARCHAR",
+        "n_responses": "INTEGER",  # with a score by both
+        **_interval("pearson", "spearman", "within_problem_pearson"),
+        "rule_a": "VARCHAR",  # the filters whose gaps are compared
+        "rule_b": "VARCHAR",
+        **_interval("gap_difference", "relative_gap_difference", "auroc_difference"),  # a minus b, paired by problem
+    },
+    "test_time_metrics": {
+        "split": "VARCHAR",
+        "method": "VARCHAR",  # best_of_n, weighted_vote, majority_vote, oracle (pass@n)
+        "verifier": "VARCHAR",  # NULL for majority_vote and oracle
+        "n": "INTEGER",
+        **_interval("accuracy"),
+        "n_problems": "INTEGER",
+    },
     "diversity_metrics": {
         "split": "VARCHAR",
         "metric": "VARCHAR",  # pass_at_k, distinct_answers_in_k, answer_entropy_nats
@@ -97,7 +166,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "response_id": "VARCHAR",
     },
     "models": {
-        "role": "VARCHAR",  # base or finetuned
+        "role": "VARCHAR",  # base, finetuned, or verifier: another model that verifies
+        "model": "VARCHAR",  # its name in tables and figures
         "generates_iteration": "INTEGER",
         "model_fingerprint": "VARCHAR",
         "parent_fingerprint": "VARCHAR",
@@ -108,6 +178,50 @@ COLUMNS: dict[str, dict[str, str]] = {
         "optimizer_steps": "INTEGER",
         "final_loss": "DOUBLE",
         "seconds": "DOUBLE",
+    },
+    "scaling_points": {
+        "task": "VARCHAR",
+        "family": "VARCHAR",
+        "model": "VARCHAR",
+        "verifier": "VARCHAR",
+        "mechanism": "VARCHAR",
+        "rule": "VARCHAR",
+        "n_parameters": "BIGINT",
+        "pretraining_flops": "DOUBLE",
+        **_interval("accuracy", "gap", "relative_gap"),
+    },
+    "scaling_laws": {
+        "task": "VARCHAR",
+        "family": "VARCHAR",
+        "verifier": "VARCHAR",
+        "mechanism": "VARCHAR",
+        "rule": "VARCHAR",
+        "metric": "VARCHAR",  # relative_gap or gap, against log10 pretraining FLOPs
+        "n_models": "INTEGER",
+        **_interval("slope"),  # resamples problems
+        "slope_t_low": "DOUBLE",  # t interval of the residuals; NULL with fewer than 3 models
+        "slope_t_high": "DOUBLE",
+        "intercept": "DOUBLE",
+        **_interval("r_squared"),
+    },
+    "cross_verification": {
+        "task": "VARCHAR",
+        "mechanism": "VARCHAR",
+        "rule": "VARCHAR",
+        "generator": "VARCHAR",
+        "verifier_model": "VARCHAR",
+        "generator_flops": "DOUBLE",
+        "verifier_flops": "DOUBLE",
+        **_interval("accuracy", "gap", "relative_gap", "auroc"),
+        "kept_fraction": "DOUBLE",
+    },
+    "findings": {
+        "finding": "VARCHAR",  # e.g. 2a: which of the paper's findings (2412.02674)
+        "task": "VARCHAR",
+        "statement": "VARCHAR",
+        "outcome": "VARCHAR",  # holds, does not hold, undecided
+        "evidence": "VARCHAR",  # in words, with intervals
+        **_interval("value"),
     },
     "reports": {
         "answer": "VARCHAR",  # the hypothesis answered in one sentence, with its interval

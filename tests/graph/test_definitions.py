@@ -31,7 +31,7 @@ def describe(definitions: dg.Definitions) -> dict[str, Any]:
                 "kinds": sorted(graph.get(key).kinds),
                 "owners": list(graph.get(key).owners),
                 "code_version": graph.get(key).code_version,
-                "partitions": graph.get(key).partitions_def.name,
+                "partitions": getattr(graph.get(key).partitions_def, "name", None),  # none: over all experiments
             }
             for key in sorted(graph.materializable_asset_keys)
         },

@@ -8,8 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets import verification_study
 from ops.lab import Lab
-from ops.plan import asset_name
+from ops.plan import CODE_VERSIONS, asset_name
 from ops.types import StageResult
 from orchestration import checks
 from orchestration.definitions import build_definitions
@@ -52,6 +53,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for asset, name in CPU_STAGES.items():
         monkeypatch.setattr(f"assets.{asset}.{name}", cpu(asset))
+    for asset, (_, words) in list(verification_study.STAGES.items()):
+        monkeypatch.setitem(verification_study.STAGES, asset, (cpu(asset), words))
     for asset, name in GPU_STAGES.items():
         monkeypatch.setattr(f"assets.{asset}.{name}", gpu(name))
     monkeypatch.setattr("assets.problems.make_problems", cpu("problems"))
@@ -88,7 +91,8 @@ def test_run_of_everything_is_complete_and_the_surplus_is_skipped(write_experime
     write_experiment("tiny", iterations=1)
     result = _run()
     assert result.success
-    measured = {asset_name(a, k) for k in (0, 1) for a in CPU_STAGES if k < 1 or a not in ("finetune_data", "model")}
+    assets = (*CPU_STAGES, *verification_study.STAGES)
+    measured = {asset_name(a, k) for k in (0, 1) for a in assets if k < 1 or a not in ("finetune_data", "model")}
     assert _materialized(result) == {"problems", "base_model", "report", *measured}
     skipped = {event.step_key for event in result.all_events if event.is_step_skipped}
     assert {
@@ -133,7 +137,7 @@ def test_materialization_carries_fingerprint_numbers_and_reuse(write_experiment,
     assert metadata["tokens_per_second"] == 10.0  # handed over by the GPU op
     assert metadata["reused"] is True
     assert materialization.tags["dagster/data_version"] == metadata["fingerprint"]
-    assert materialization.tags["dagster/code_version"] == "1"
+    assert materialization.tags["dagster/code_version"] == CODE_VERSIONS["generations"]
 
 
 def test_a_failed_measurement_leaves_no_report(write_experiment, stages, monkeypatch) -> None:

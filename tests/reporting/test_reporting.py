@@ -88,9 +88,10 @@ def gap_rows(k: int) -> list[dict]:
     chosen = named("gap", 0.2) | named("relative_gap", None) | named("filtered_accuracy", 0.5) | named("auroc", 0.9)
     other = named("gap", -0.01) | named("relative_gap", 0.1) | named("filtered_accuracy", 0.4) | named("auroc", 0.6)
     return [
-        {**base, "verifier": "logit", "filter": "threshold", "threshold": 0.0, "kept_fraction": 0.9, **other},
-        {**base, "verifier": "binary_cot", "filter": "threshold", "threshold": 0.5, "kept_fraction": 0.5, **chosen},
-        {**base, "split": "train", "verifier": "logit", "filter": "threshold", "threshold": 0.0, "accuracy": 0.99},
+        {**base, "verifier": "logit", "filter": "threshold", "rule": "logit ≥ 0", "kept_fraction": 0.9, **other},
+        {**base, "verifier": "binary_cot", "filter": "threshold", "rule": "binary_cot ≥ 0.5", "kept_fraction": 0.5}
+        | chosen,
+        {**base, "split": "train", "verifier": "logit", "filter": "threshold", "rule": "logit ≥ 0", "accuracy": 0.99},
     ]
 
 
@@ -239,8 +240,8 @@ def test_the_page_is_self_contained_and_escaped(report):
     assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &#34;quoted&#34;") >= 2 * len(examples)
     assert ORGANISM in page
     assert page.count("<svg") == 3
-    for text in (*report[1].fingerprints.values(),)[2:6]:
-        assert text in page
+    for asset in ("generations", "verification_scores", "gap_metrics", "finetune_data"):
+        assert report[1].fingerprints[asset_name(asset, 0)] in page
     assert "run-abcd" in page
 
 

@@ -9,12 +9,15 @@ from ops.errors import DatasetError
 from ops.lab import Lab
 from ops.plan import asset_name, make_plan
 from ops.stages.base_model import obtain_base_model
+from ops.stages.comparison import compare_verifiers, sweep_filters
 from ops.stages.diversity import measure_diversity
 from ops.stages.finetuning import finetune_model, register_model, select_finetune_data
 from ops.stages.gap import measure_gap
 from ops.stages.generations import SAMPLE_SCHEMA, grade_responses, sample_responses
 from ops.stages.problems import make_problems
+from ops.stages.test_time import measure_test_time
 from ops.stages.verification import collect_scores, verify_responses
+from ops.stages.verifier_metrics import measure_calibration, measure_verifiers
 from tests.conftest import tiny_experiment
 
 
@@ -24,6 +27,11 @@ def run_iteration(lab: Lab, iteration: int) -> dict:
     verify_responses(lab, iteration)
     results["verification_scores"] = collect_scores(lab, iteration)
     results["gap_metrics"] = measure_gap(lab, iteration)
+    results["verifier_metrics"] = measure_verifiers(lab, iteration)
+    results["calibration_bins"] = measure_calibration(lab, iteration)
+    results["threshold_sweeps"] = sweep_filters(lab, iteration)
+    results["verifier_pairs"] = compare_verifiers(lab, iteration)
+    results["test_time_metrics"] = measure_test_time(lab, iteration)
     results["diversity_metrics"] = measure_diversity(lab, iteration)
     if iteration < lab.experiment.iterations:
         results["finetune_data"] = select_finetune_data(lab, iteration)

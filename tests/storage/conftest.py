@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,10 @@ from ops.storage.schemas import polars_schema
 from ops.storage.store import Provenance, Store
 
 ITERATIONS = 2
+VERIFIER_TABLES = ("verifier_metrics", "calibration_bins", "threshold_sweeps", "verifier_pairs", "test_time_metrics")
+STUDY_TABLES = ("scaling_points", "scaling_laws", "cross_verification", "findings")
 ASSETS = {
+    **{table: table for table in (*VERIFIER_TABLES, *STUDY_TABLES)},
     "generations": "generations",
     "verification_scores": "verification_scores",
     "gap_metrics": "gap_metrics",
@@ -97,6 +101,7 @@ def generations(iteration: int, model: str) -> pl.DataFrame:
                     "finish_reason": "length" if verdict == "unparseable" else "stop",
                     "engine": "transformers",
                     "engine_version": "5",
+                    "label": "correct" if s == 0 else None,
                     "response_id": f"{model}-{problem}-{s}",
                 }
             )
@@ -115,6 +120,18 @@ def scores(responses: pl.DataFrame, model: str) -> pl.DataFrame:
         rows.append({**mine, **cot, "verifier_model": model, "score": score, "verdict": verdict})
         logit = {"verifier": "logit", "transcript": "", "n_tokens": 0, "score": 0.25, "verdict": "correct"}
         rows.append({**mine, **logit, "verifier_model": model})
+        match = {
+            "round": 1,
+            "opponent": 3 - row["sample_index"],
+            "outcome": "win" if row["sample_index"] > 1 else "loss",
+        }
+        won = {
+            "verifier": "tournament",
+            "mechanism": "tournament",
+            "transcript": json.dumps([match]),
+            "verdict": "incorrect",
+        }
+        rows.append({**mine, **won, "verifier_model": model, "score": float(row["sample_index"] > 1)})
     return frame_of("verification_scores", rows)
 
 
@@ -148,6 +165,47 @@ def diversity_rows(iteration: int) -> pl.DataFrame:
     )
 
 
+def verifier_rows(table: str) -> pl.DataFrame:
+    """One or a few rows of each table about verifiers."""
+    ends = {"": 0.2, "_low": 0.1, "_high": 0.3}
+    rows: dict[str, list[dict[str, Any]]] = {
+        "verifier_metrics": [{"verifier": "logit", **{f"auroc{end}": value for end, value in ends.items()}}],
+        "calibration_bins": [{"verifier": "logit", "bin": 3, "n_responses": 5, "accuracy": 0.2}],
+        "threshold_sweeps": [
+            {"verifier": "logit", "filter": "threshold", "value": value, "gap": 0.1, "best_on_train": value > 0}
+            for value in (0.0, 0.5)
+        ],
+        "verifier_pairs": [
+            {"verifier_a": "logit", "verifier_b": "binary_cot"}
+            | {f"gap_difference{end}": -value for end, value in zip(("", "_high", "_low"), ends.values(), strict=True)}
+        ],
+        "test_time_metrics": [
+            {"method": method, "verifier": name, "n": 4, "accuracy": value}
+            for method, name, value in (
+                ("best_of_n", "logit", 0.6),
+                ("majority_vote", None, 0.5),
+                ("oracle", None, 0.9),
+            )
+        ],
+    }
+    return frame_of(table, [{"split": "eval", **row} for row in rows[table]])
+
+
+def study_rows(table: str) -> pl.DataFrame:
+    """Rows of the tables of a study."""
+    pairs = [("a", "a", 0.1), ("a", "s", 0.3), ("s", "a", 0.0), ("s", "s", 0.2)]
+    rows: dict[str, list[dict[str, Any]]] = {
+        "scaling_points": [{"model": "a", "family": "builtin", "pretraining_flops": 1e12, "gap": 0.1}],
+        "scaling_laws": [{"family": "builtin", "metric": "relative_gap", "slope": 0.2, "n_models": 4}],
+        "cross_verification": [
+            {"mechanism": "logit", "generator": generator, "verifier_model": verifier, "gap": gap}
+            for generator, verifier, gap in pairs
+        ],
+        "findings": [{"finding": "1", "outcome": "holds", "evidence": "slope +.2 [+.1, +.3]"}],
+    }
+    return frame_of(table, [{"task": "countdown", **row} for row in rows[table]])
+
+
 def model_row(model: str, parent: str | None, generates: int) -> pl.DataFrame:
     trained = {"n_parameters": 1000, "train_tokens": 5000, "train_flops": 3e7, "optimizer_steps": 10, "final_loss": 0.9}
     role = "base" if parent is None else "finetuned"
@@ -167,6 +225,8 @@ def tables_of(arm: str) -> dict[tuple[str, int | None], tuple[str, pl.DataFrame]
         ("base_model", None): ("base0", model_row("base0", None, 0)),
         ("report", None): (f"rep-{arm}", frame_of("reports", [{"answer": "It rises.", "html_path": "reports/a.html"}])),
     }
+    if arm == "demo":
+        found |= {(table, None): (f"study-{table}", study_rows(table)) for table in STUDY_TABLES}
     model = "base0"
     for k in range(ITERATIONS):
         mark = f"{arm}-{k}" if k else "shared-0"
@@ -175,6 +235,8 @@ def tables_of(arm: str) -> dict[tuple[str, int | None], tuple[str, pl.DataFrame]
         found["verification_scores", k] = (f"ver-{mark}", scores(responses, model))
         found["gap_metrics", k] = (f"gap-{arm}-{k}", gap_rows(k, 0.2 if arm == "demo-gold" else 0.1))
         found["diversity_metrics", k] = (f"div-{mark}", diversity_rows(k))
+        for table in VERIFIER_TABLES:
+            found[table, k] = (f"{table}-{arm}-{k}", verifier_rows(table))
         if k + 1 < ITERATIONS:
             kept = responses.filter((pl.col("split") == "train") & (pl.col("verdict") == "correct"))
             kept = kept.with_columns(completion=pl.col("response"), weight=pl.lit(1.0))

@@ -72,3 +72,27 @@ def test_the_answers_are_what_the_data_says(fabricated):
     assert kept["n_trained_on"].to_list() == [2, 0] and kept["trained_on_accuracy"].to_list() == [1.0, None]
     assert answer(fabricated, "Which data do experiments share").height == 5
     assert answer(fabricated, "Is anything damaged").rows() == [(0, None)]
+
+
+def test_the_answers_about_verifiers(fabricated):
+    [pair] = answer(fabricated, "Which check is best").filter(experiment="demo", iteration=0).rows(named=True)
+    assert pair["better"] == "binary_cot" and pair["gap_difference"] == -0.2
+    [best] = answer(fabricated, "What threshold should I use").filter(experiment="demo", iteration=0).rows(named=True)
+    assert (best["filter"], best["value"]) == ("threshold", 0.5)
+    [reached] = answer(fabricated, "at test time").filter(experiment="demo", iteration=0).rows(named=True)
+    assert (reached["best_of_n"], reached["majority_vote"], reached["oracle"]) == (0.6, 0.5, 0.9)
+    matrix = answer(fabricated, "Who can check whom")
+    assert {row["generator"]: (row["a"], row["s"]) for row in matrix.rows(named=True)} == {
+        "a": (0.1, 0.3),
+        "s": (0.0, 0.2),
+    }
+    # Sample 0 is given as correct; at iteration 0 it is so of e0 only ((p + 0) % 4 <= 0).
+    given = answer(fabricated, "Where do a given correctness").filter(experiment="demo").unique(["problem_id", "ours"])
+    assert set(given["problem_id"]) == {"e1", "t0", "t1"} and set(given["given"]) == {"correct"}
+    matches = answer(fabricated, "How did the tournaments go").filter(experiment="demo", iteration=0, problem_id="e0")
+    assert matches["opponent"].to_list() == [3, 2, 1, 0] and matches["outcome"].to_list() == [
+        "loss",
+        "loss",
+        "win",
+        "win",
+    ]
