@@ -16,7 +16,7 @@ from ops.stages.study_findings import measure_findings
 from ops.stages.study_report import write_study_report
 from ops.stages.study_scaling import measure_cross, measure_scaling
 from ops.storage.catalog import rebuild_catalog
-from ops.study import load_studies
+from ops.study_files import load_studies
 from ops.study_plan import StudyBench
 from ops.types import StageResult
 

@@ -18,7 +18,7 @@ from ops.progress import Progress, silent
 from ops.prompts.base import PromptFormat
 from ops.prompts.compact import CompactFormat
 from ops.storage.store import Provenance, Store
-from ops.study import find_experiment, find_experiments
+from ops.study_files import find_experiment, find_experiments
 from ops.types import StageResult
 from ops.verifiers.base import ModelVerifier
 

@@ -17,7 +17,8 @@ from ops.models import BuiltinModel
 from ops.plan import CODE_VERSIONS, VERIFIER_ASSETS, asset_name, make_plan
 from ops.progress import Progress, silent
 from ops.storage.store import Store
-from ops.study import LoadedStudy, Member, Study, load_study
+from ops.study import LoadedStudy, Member, Study
+from ops.study_files import load_study
 from ops.study_flops import Pretraining, read_flops
 from ops.types import StageResult
 

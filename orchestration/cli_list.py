@@ -51,7 +51,7 @@ def list_experiments() -> None:
 
 def _studies() -> dict[str, str]:
     """The study of every experiment that has none of its own files."""
-    from ops.study import load_studies
+    from ops.study_files import load_studies
 
     good, _ = load_studies(studies_folder())
     return {member.experiment.name: name for name, loaded in good.items() for member in loaded.members}

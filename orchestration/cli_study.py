@@ -13,7 +13,8 @@ from ops.errors import MindgapError
 from ops.lab import PROJECT, known_experiments, studies_folder
 from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
-from ops.study import LoadedStudy, load_study
+from ops.study import LoadedStudy
+from ops.study_files import load_study
 from ops.study_plan import StudyBench, all_members
 from orchestration.cli_run import FAILED, INVALID, OK, cause, execute, run_one
 from orchestration.instance import open_instance, prepare_environment

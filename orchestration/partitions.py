@@ -11,7 +11,7 @@ from assets.common import EXPERIMENT
 from ops.config import Experiment
 from ops.errors import ExperimentError
 from ops.lab import experiments_folder, known_experiments, studies_folder
-from ops.study import load_study
+from ops.study_files import load_study
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

@@ -119,7 +119,7 @@ def _draw_scaling(data: StudyData) -> Figure | None:
                 panel.set_xlabel(f"pretraining FLOPs ({level(data)})")
             if c == 0:
                 panel.set_ylabel(words[metric])
-    legend_below(figure, axes, 4)
+    legend_below(figure, axes, 2 * len(tasks))
     return figure
 
 
@@ -228,7 +228,7 @@ def _draw_test_time(data: StudyData) -> Figure | None:
             _title(panel, f"{task}: {model}")
             panel.set_xlabel("n (responses drawn)" if r == len(data.tasks) - 1 else "")
             panel.set_ylabel("accuracy" if c == 0 else "")
-    legend_below(figure, axes, 4)
+    legend_below(figure, axes, 4 if len(models) > 2 else 2)
     return figure
 
 

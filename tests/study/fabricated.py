@@ -16,7 +16,7 @@ from ops.plan import CODE_VERSIONS, asset_name
 from ops.stages.problems import make_problems
 from ops.storage.schemas import polars_schema
 from ops.storage.store import Provenance
-from ops.study import load_study
+from ops.study_files import load_study
 from ops.study_plan import StudyBench
 from tests.study.run import MEASURES
 

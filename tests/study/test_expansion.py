@@ -10,7 +10,8 @@ from ops.errors import ExperimentError
 from ops.lab import PROJECT, Lab, known_experiments, named_experiment
 from ops.models import BuiltinModel
 from ops.plan import make_plan
-from ops.study import Study, expand, load_study
+from ops.study import Study
+from ops.study_files import expand, load_study
 from orchestration.partitions import experiment_names
 from tests.study.conftest import REMOVED, changed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ops.lab import Lab
-from ops.study import load_study
+from ops.study_files import load_study
 from ops.study_plan import StudyBench
 from tests.study.run import run_experiment, run_study_stages
 
