@@ -22,34 +22,52 @@ def locate_checkpoint(model: FolderModel | HubModel) -> Path:
         ModelError: when it is not there, cannot be reached, or holds no safetensors weights.
     """
     if isinstance(model, HubModel):
-        return _check(_from_hub(model.id, model.revision), model.id)
-    return _check(Path(model.path), model.path)
+        return _check(_from_hub(model.id, model.revision), model.shown, "model.id", "on the hub")
+    return _check(Path(model.path), model.path, "model.path", "in the checkpoint folder")
 
 
-def _check(folder: Path, shown: str) -> Path:
+def _is_complete(folder: Path) -> bool:
+    """Whether a folder holds a configuration and all weights that its index names.
+
+    A cache holds what was asked for so far: of a model whose tokenizer alone was loaded, the tokenizer.
+    """
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        return False
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return not any(folder.glob("*-of-*.safetensors"))
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError):
+        return False
+    return all((folder / shard).is_file() for shard in shards)
+
+
+def _check(folder: Path, shown: str, field: str, where: str) -> Path:
     if not (folder / "config.json").is_file():
-        raise ModelError(shown, "no config.json in the checkpoint folder", field="model.path")
+        raise ModelError(shown, f"no config.json {where}", field=field)
     if (folder / "adapter_config.json").is_file():
         raise ModelError(
             shown,
-            "the folder holds an adapter (adapter_config.json), not a whole model",
-            field="model.path",
+            f"there is an adapter {where} (adapter_config.json), not a whole model",
+            field=field,
             remedy="merge the adapter into its base model and save that",
         )
     if not any(path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)):
         raise ModelError(
             shown,
-            "no *.safetensors file in the checkpoint folder",
-            field="model.path",
-            remedy="pickled weights are not loaded; save again with save_pretrained(safe_serialization=True)",
+            f"no *.safetensors file {where}",
+            field=field,
+            remedy="pickled weights are not loaded: take a revision with safetensors, or load the model and save it "
+            "with save_pretrained(safe_serialization=True) for model: {kind: folder, path: ...}",
         )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(shown, f"config.json cannot be read: {error}", field="model.path") from None
+        raise ModelError(shown, f"config.json cannot be read: {error}", field=field) from None
     if "auto_map" in config:
         raise ModelError(
-            shown, "config.json asks for code from the checkpoint (auto_map), which is never run", field="model.path"
+            shown, "config.json asks for code from the checkpoint (auto_map), which is never run", field=field
         )
     return folder
 
@@ -57,20 +75,29 @@ def _check(folder: Path, shown: str) -> Path:
 @lru_cache(maxsize=32)
 def _from_hub(identity: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import DryRunError, HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    cached = "not in the local cache"
     try:
-        return Path(snapshot_download(identity, revision=revision, allow_patterns=patterns, local_files_only=True))
+        folder = Path(snapshot_download(identity, revision=revision, allow_patterns=patterns, local_files_only=True))
+        if _is_complete(folder):
+            return folder
+        cached = "the local cache holds it without its configuration or weights"
     except (LocalEntryNotFoundError, OSError, ValueError):
         pass
     try:
-        return Path(snapshot_download(identity, revision=revision, allow_patterns=patterns))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        folder = Path(snapshot_download(identity, revision=revision, allow_patterns=patterns))
+        if not _is_complete(folder):
+            # A hub out of reach gives the cached folder as it is, without a word; a dry run says so.
+            snapshot_download(identity, revision=revision, allow_patterns=patterns, dry_run=True)
+        return folder
+    except (LocalEntryNotFoundError, HfHubHTTPError, DryRunError, OSError, ValueError) as error:
+        said = error.__cause__ if isinstance(error, DryRunError) and error.__cause__ else error
+        reason = (str(said).strip().splitlines() or [type(said).__name__])[0]
         raise ModelError(
             identity,
-            f"not in the local cache, and the hub does not give it: {reason}",
+            f"{cached}, and the hub does not give it: {reason}",
             field="model.id",
             remedy="download it on a machine with access and use model: {kind: folder, path: ...}",
         ) from None

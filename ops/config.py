@@ -156,6 +156,9 @@ class Experiment(Strict):
     def _check_filters(self) -> None:
         names = [verifier.called for verifier in self.verifiers]
         filters = {"filter": self.filter} | {f"gap_filters[{i}]": item for i, item in enumerate(self.gap_filters)}
+        for i, item in enumerate(self.gap_filters):
+            if item in self.gap_filters[:i]:
+                raise ValueError(f"gap_filters[{i}]: each filter once, {item.label} is there already")
         for field, item in filters.items():
             for name in item.verifier_names:
                 if name not in names:
@@ -269,7 +272,27 @@ def with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
                 where, f"expected a folder, found none at {path}", field="prompts.folder", remedy=remedy
             )
         update["prompts"] = experiment.prompts.model_copy(update={"folder": str(path)})
+    _check_token_limits(experiment, where)
     return experiment.model_copy(update=update) if update else experiment
+
+
+def _check_token_limits(experiment: Experiment, where: str) -> None:
+    """The default limits are made for the built-in models' notation; a checkpoint that reasons would be cut."""
+    missing = []
+    if isinstance(experiment.model, FolderModel | HubModel) and not experiment.engine.replays:
+        missing += [] if "max_tokens" in experiment.sampling.model_fields_set else ["sampling.max_tokens"]
+    for i, verifier in enumerate(experiment.verifiers):
+        if "max_tokens" in type(verifier).model_fields and "max_tokens" not in verifier.model_fields_set:
+            asked = verifier.model or experiment.model
+            missing += [f"verifiers[{i}].max_tokens"] if isinstance(asked, FolderModel | HubModel) else []
+    if missing:
+        raise ExperimentError(
+            where,
+            "expected a limit of its own for a model that is not built in (the default is for the built-in ones), "
+            "got nothing",
+            field=missing[0],
+            remedy="512 is the paper's; the prompt and the new tokens have to fit the model's context",
+        )
 
 
 def _with_recorded(verifiers: list[Any], path: str, where: str) -> tuple[Any, ...]:

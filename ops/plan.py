@@ -19,7 +19,7 @@ from ops.prompts.base import PromptKind
 from ops.prompts.compact import CompactFormat
 from ops.prompts.text import TextFormat
 from ops.tasks.rows import problem_file_digest
-from ops.verifiers.base import ModelVerifier, Verifier
+from ops.verifiers.base import ModelVerifier
 
 CODE_VERSIONS = {
     "problems": "1",
@@ -27,21 +27,21 @@ CODE_VERSIONS = {
     "samples": "1",
     "generations": "2",
     "verifications": "2",
-    "derived_scores": "1",
+    "scores": "1",
     "verification_scores": "2",
-    "gap_metrics": "2",
-    "verifier_metrics": "1",
-    "calibration_bins": "1",
+    "gap_metrics": "3",
+    "verifier_metrics": "2",
+    "calibration_bins": "2",
     "threshold_sweeps": "1",
     "verifier_pairs": "1",
-    "test_time_metrics": "1",
+    "test_time_metrics": "2",
     "finetune_data": "1",
     "model": "1",
-    "diversity_metrics": "1",
-    "report": "1",
+    "diversity_metrics": "2",
+    "report": "2",
     "scaling_law": "1",
-    "cross_verification": "1",
-    "study_report": "1",
+    "cross_verification": "2",
+    "study_report": "2",
 }
 """Bumped by hand when a step would compute something else from the same inputs."""
 
@@ -80,8 +80,8 @@ class Plan:
         fingerprints: by asset name.
         models: the model that generates at iteration k, k = 0..iterations.
         sample_pools: pool of single samples at iteration k.
-        verification_pools: per iteration, identity of the scores by verifier label: of a model verifier the pool of
-            its single verifications, of a derived one a fingerprint of what it is computed from.
+        verification_pools: per iteration, the pool of single verifications of every verifier that asks a model, by its
+            label.
         verifier_models: the model that a cross-verifier asks, by label; the others ask the generator.
     """
 
@@ -107,80 +107,35 @@ def make_plan(experiment: Experiment) -> Plan:
         ModelError: when a checkpoint folder or hub id cannot be read.
         DatasetError: when a problem file cannot be read.
     """
-    code = CODE_VERSIONS
     prints: dict[str, str] = {}
     problems, train_set, eval_set = _problems_fingerprints(experiment)
     prints["problems"] = problems
-    models = [model_fingerprint(experiment.model)]
+    models = [_generator_fingerprint(experiment)]
     others = {experiment.verifiers[i].called: model_fingerprint(model) for i, model in experiment.verifier_models()}
-    prints["base_model"] = _models_fingerprint(models[0], others)
-    sampling = experiment.sampling
-    task_grader = [experiment.task.name, type(experiment.task).grader_version]
+    prints["base_model"] = _models_fingerprint(experiment, models[0], others)
     sample_pools: list[str] = []
     verification_pools: list[dict[str, str]] = []
     for k in range(experiment.iterations + 1):
-        pool = _pool_fingerprint(experiment, models[k])
-        sample_pools.append(pool)
-        train_responses = fingerprint(
-            "generations",
-            code["generations"],
-            {"split": "train", "n": sampling.n_train, "iteration": k, "grader": task_grader},
-            {"samples": pool, "problems": train_set},
-        )
-        generations = fingerprint(
-            "generations",
-            code["generations"],
-            {"n_eval": sampling.n_eval},
-            {"train_responses": train_responses, "eval_problems": eval_set},
-        )
-        pools: dict[str, str] = {}
-        for verifier in experiment.verifiers:
-            pools[verifier.called] = _scores_fingerprint(experiment, verifier, others, models[k], generations, pools)
+        sample_pools.append(_pool_fingerprint(experiment, models[k]))
+        train_responses, generations = _responses_fingerprints(experiment, k, sample_pools[k], train_set, eval_set)
+        pools = _verification_pools(experiment, others, models[k])
         verification_pools.append(pools)
         scores = fingerprint(
             "verification_scores",
-            code["verification_scores"],
-            {"repeats": {v.called: v.n_repeats for v in experiment.verifiers if isinstance(v, ModelVerifier)}},
-            {"generations": generations, **pools},
+            CODE_VERSIONS["verification_scores"],
+            None,
+            {"generations": generations, **_score_prints(experiment, pools, generations)},
         )
         prints[asset_name("generations", k)] = generations
         prints[asset_name("verification_scores", k)] = scores
-        prints[asset_name("gap_metrics", k)] = fingerprint(
-            "gap_metrics",
-            code["gap_metrics"],
-            {
-                "filters": [[item.model_dump(), type(item).version] for item in experiment.measured_filters()],
-                "statistics": experiment.statistics,
-            },
-            {"generations": generations, "verification_scores": scores},
-        )
-        measured = {"statistics": experiment.statistics}
-        read_by = {"generations": generations, "verification_scores": scores}
-        for asset in VERIFIER_ASSETS:
-            prints[asset_name(asset, k)] = fingerprint(asset, code[asset], measured, read_by)
-        prints[asset_name("diversity_metrics", k)] = fingerprint(
-            "diversity_metrics", code["diversity_metrics"], experiment.statistics, {"generations": generations}
-        )
+        prints |= {asset_name(name, k): value for name, value in _measured(experiment, generations, scores).items()}
         if k < experiment.iterations:
-            read = experiment.filter.verifier_names
-            repeats = {v.called: v.n_repeats for v in experiment.verifiers if isinstance(v, ModelVerifier)}
-            data = fingerprint(
-                "finetune_data",
-                code["finetune_data"],
-                {
-                    "filter": experiment.filter,
-                    "version": type(experiment.filter).version,
-                    "max_per_problem": experiment.training.max_per_problem,
-                    "max_examples": experiment.training.max_examples,
-                    "seed": experiment.training.seed,
-                    "repeats": {name: repeats[name] for name in read if repeats.get(name, 1) > 1},
-                },
-                {"train_responses": train_responses} | {f"scores {name}": pools[name] for name in read},
-            )
             start = models[0] if experiment.training.start_from == "base" else models[k]
+            read = _score_prints(experiment, pools, train_responses)
+            data = _finetune_data_fingerprint(experiment, train_responses, read)
             model = fingerprint(
                 "model",
-                code["model"],
+                CODE_VERSIONS["model"],
                 {"training": experiment.training, "version": type(experiment.training).version},
                 {"start": start, "finetune_data": data, "base": models[0]},
             )
@@ -188,7 +143,7 @@ def make_plan(experiment: Experiment) -> Plan:
             prints[asset_name("model", k)] = model
             models.append(model)
     about = {"name": experiment.name, "hypothesis": experiment.hypothesis}
-    prints["report"] = fingerprint("report", code["report"], about, dict(prints))
+    prints["report"] = fingerprint("report", CODE_VERSIONS["report"], about, dict(prints))
     return Plan(
         experiment=experiment.name,
         fingerprints=prints,
@@ -196,6 +151,94 @@ def make_plan(experiment: Experiment) -> Plan:
         sample_pools=tuple(sample_pools),
         verification_pools=tuple(verification_pools),
         verifier_models=others,
+    )
+
+
+def _responses_fingerprints(
+    experiment: Experiment, iteration: int, pool: str, train_set: str, eval_set: str
+) -> tuple[str, str]:
+    """Of the training responses of an iteration, and of the whole table ``generations``."""
+    sampling, code = experiment.sampling, CODE_VERSIONS["generations"]
+    grader = [experiment.task.name, type(experiment.task).grader_version]
+    train_responses = fingerprint(
+        "generations",
+        code,
+        {"split": "train", "n": sampling.n_train, "iteration": iteration, "grader": grader},
+        {"samples": pool, "problems": train_set},
+    )
+    inputs = {"train_responses": train_responses, "eval_problems": eval_set}
+    return train_responses, fingerprint("generations", code, {"n_eval": sampling.n_eval}, inputs)
+
+
+def _verification_pools(experiment: Experiment, others: Mapping[str, str], generator: str) -> dict[str, str]:
+    """Pool of single verifications by label, of every verifier that asks a model."""
+    pools = {}
+    for verifier in experiment.verifiers:
+        if isinstance(verifier, ModelVerifier):
+            model = verifier.model or askable(experiment.model)
+            about = {
+                "verifier": verifier.identity(),
+                "version": type(verifier).version,
+                "prompts": prompt_identity(experiment, model, verifier.prompt_kind),
+            }
+            asked = {"verifier_model": others.get(verifier.called, generator)}
+            pools[verifier.called] = fingerprint("verifications", CODE_VERSIONS["verifications"], about, asked)
+    return pools
+
+
+def _score_prints(experiment: Experiment, pools: Mapping[str, str], responses: str) -> dict[str, str]:
+    """Identity of every verifier's scores and verdicts on ``responses``, by ``scores LABEL``.
+
+    The prefix keeps labels, which the user chooses, apart from the roles of other inputs.
+    """
+    prints: dict[str, str] = {}
+    for verifier in experiment.verifiers:
+        about = {
+            "verifier": verifier.identity(),
+            "version": type(verifier).version,
+            "verdict": verifier.verdict_fields(),
+        }
+        if isinstance(verifier, ModelVerifier):
+            inputs = {"verifications": pools[verifier.called]}
+        else:
+            members = {f"scores {name}": prints[f"scores {name}"] for name in verifier.members}
+            inputs = {"responses": responses, **members}
+        prints[f"scores {verifier.called}"] = fingerprint("scores", CODE_VERSIONS["scores"], about, inputs)
+    return prints
+
+
+def _measured(experiment: Experiment, generations: str, scores: str) -> dict[str, str]:
+    """Of the tables that are estimated at one iteration."""
+    statistics = experiment.statistics
+    names = {
+        "generator": experiment.model.shown,
+        "verifier_models": {experiment.verifiers[i].called: model.shown for i, model in experiment.verifier_models()},
+    }
+    settings: dict[str, Any] = {asset: {"statistics": statistics} for asset in VERIFIER_ASSETS}
+    settings["verifier_metrics"]["names"] = names
+    filters = [[item.model_dump(), type(item).version] for item in experiment.measured_filters()]
+    settings["gap_metrics"] = {"filters": filters, "statistics": statistics, "names": names}
+    inputs = {"generations": generations, "verification_scores": scores}
+    prints = {asset: fingerprint(asset, CODE_VERSIONS[asset], about, inputs) for asset, about in settings.items()}
+    code = CODE_VERSIONS["diversity_metrics"]
+    return prints | {
+        "diversity_metrics": fingerprint("diversity_metrics", code, statistics, {"generations": generations})
+    }
+
+
+def _finetune_data_fingerprint(experiment: Experiment, train_responses: str, scores: Mapping[str, str]) -> str:
+    training, read = experiment.training, [f"scores {name}" for name in experiment.filter.verifier_names]
+    return fingerprint(
+        "finetune_data",
+        CODE_VERSIONS["finetune_data"],
+        {
+            "filter": experiment.filter,
+            "version": type(experiment.filter).version,
+            "max_per_problem": training.max_per_problem,
+            "max_examples": training.max_examples,
+            "seed": training.seed,
+        },
+        {"train_responses": train_responses} | {name: scores[name] for name in read},
     )
 
 
@@ -210,25 +253,6 @@ def _pool_fingerprint(experiment: Experiment, model: str) -> str:
 
 def _recorded_digest(experiment: Experiment) -> str:
     return problem_file_digest(experiment.engine.path)
-
-
-def _scores_fingerprint(
-    experiment: Experiment,
-    verifier: Verifier,
-    others: Mapping[str, str],
-    generator: str,
-    generations: str,
-    known: Mapping[str, str],
-) -> str:
-    """Identity of one verifier's scores at one iteration."""
-    about = {"verifier": verifier.identity(), "version": type(verifier).version}
-    if isinstance(verifier, ModelVerifier):
-        model = verifier.model or askable(experiment.model)
-        about["prompts"] = prompt_identity(experiment, model, verifier.prompt_kind)
-        asked = {"verifier_model": others.get(verifier.called, generator)}
-        return fingerprint("verifications", CODE_VERSIONS["verifications"], about, asked)
-    members = {name: known[name] for name in verifier.members}  # type: ignore[attr-defined]
-    return fingerprint("derived_scores", CODE_VERSIONS["derived_scores"], about, {"generations": generations} | members)
 
 
 def _problems_fingerprints(experiment: Experiment) -> tuple[str, str, str]:
@@ -262,14 +286,20 @@ def prompt_identity(experiment: Experiment, model: AskableModel, kind: PromptKin
     return {"task": experiment.task, "wording": wording}
 
 
-def model_fingerprint(model: AskableModel | RecordedModel) -> str:
+def _generator_fingerprint(experiment: Experiment) -> str:
+    """Of the base model; where there are only recorded responses, of their file, whatever it is called."""
+    if isinstance(experiment.model, RecordedModel):
+        inputs = {"recorded": _recorded_digest(experiment)}
+        return fingerprint("base_model", CODE_VERSIONS["base_model"], {"kind": "recorded"}, inputs)
+    return model_fingerprint(experiment.model)
+
+
+def model_fingerprint(model: AskableModel) -> str:
     """Identity of a model that is not fine-tuned here.
 
     Raises:
         ModelError: when a checkpoint folder or hub id cannot be read.
     """
-    if isinstance(model, RecordedModel):
-        return fingerprint("base_model", CODE_VERSIONS["base_model"], {"model": model})
     if isinstance(model, BuiltinModel):
         recipe = RECIPES[model.recipe]
         return fingerprint(
@@ -282,8 +312,10 @@ def model_fingerprint(model: AskableModel | RecordedModel) -> str:
     return checkpoint_fingerprint(locate_checkpoint(model))
 
 
-def _models_fingerprint(base: str, others: Mapping[str, str]) -> str:
+def _models_fingerprint(experiment: Experiment, base: str, others: Mapping[str, str]) -> str:
     """Of the table of models: the base model's own where no other model verifies."""
-    if not others:
+    label = experiment.model.label if isinstance(experiment.model, RecordedModel) else None
+    if not others and label is None:
         return base
-    return fingerprint("base_model", CODE_VERSIONS["base_model"], None, {"base": base, **others})
+    inputs = {"base": base, **{f"model {name}": model for name, model in others.items()}}
+    return fingerprint("base_model", CODE_VERSIONS["base_model"], {"label": label} if label else None, inputs)

@@ -66,6 +66,7 @@ def read_recorded(settings: ReplaySettings, task: Task) -> list[RecordedResponse
     path = Path(settings.path)
     found: dict[str, dict[int, RecordedResponse]] = {}
     posed: dict[str, tuple[list[str], Problem, int]] = {}
+    id_of: dict[str, str] = {}
     names: tuple[str, ...] | None = None
     for number, row in _rows(path):
         where = f"{path}:{number}"
@@ -73,7 +74,16 @@ def read_recorded(settings: ReplaySettings, task: Task) -> list[RecordedResponse
         identity = _identity(row, where)
         content = [_json(row.get(key), key, where) for key in _POSED]
         if identity not in posed:
-            posed[identity] = (content, _problem(identity, row, settings, task, where), number)
+            problem = _problem(identity, row, settings, task, where)
+            known = id_of.setdefault(task.content_key(problem), identity)
+            if known != identity:
+                raise DatasetError(
+                    where,
+                    f"the same problem as {known!r} of line {posed[known][2]}",
+                    field="problem_id",
+                    remedy="give all responses to a problem the same id: they are not independent",
+                )
+            posed[identity] = (content, problem, number)
         elif posed[identity][0] != content:
             _problem(identity, row, settings, task, where)  # what is wrong with the row itself is told first
             pairs = zip(_POSED, content, posed[identity][0], strict=True)

@@ -20,7 +20,7 @@ from ops.selection import FILTERS
 from ops.tasks import TASKS
 from ops.variants import Strict, union
 from ops.verifiers import VERIFIERS
-from ops.verifiers.base import ModelVerifier
+from ops.verifiers.base import ModelVerifier, Verifier
 
 LABEL = r"^[a-z0-9][a-z0-9_-]{0,30}$"
 MAX_LABEL = 63
@@ -160,6 +160,13 @@ class LoadedStudy:
     study: Study
     members: tuple[Member, ...]
     where: str
+
+
+def is_cross(verifier: Verifier, member: Member) -> bool:
+    """Whether it asks another model than the generator."""
+    if verifier.called in member.crossed:
+        return True
+    return isinstance(verifier, ModelVerifier) and verifier.model not in (None, member.experiment.model)
 
 
 def crossed_label(verifier: str, model: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ops.config import load_experiment
 from ops.errors import ExperimentError
 from ops.identity import fingerprint
 from ops.lab import Lab, Place, commit_or_adopt, experiments_folder, home_folder, studies_folder
-from ops.models import BuiltinModel
+from ops.models import AskableModel, BuiltinModel, HubModel, RecordedModel
 from ops.plan import CODE_VERSIONS, VERIFIER_ASSETS, asset_name, make_plan
 from ops.progress import Progress, silent
 from ops.storage.store import Store
@@ -61,6 +61,7 @@ class StudyBench:
         members: of the same names.
         missing: experiments that have to run first.
         fingerprints: by the keys of ``STUDY_TABLES``.
+        cache: what stages read more than once (``ops.stages.study_values``): the tables of a bench never change.
     """
 
     loaded: LoadedStudy
@@ -72,6 +73,7 @@ class StudyBench:
     store: Store
     run_id: str = ""
     progress: Progress = silent
+    cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def study(self) -> Study:
@@ -147,12 +149,17 @@ class StudyBench:
         return self.store.read(table, self.labs[name].plan.fingerprints[asset])
 
     def compute_of(self, name: str) -> Compute:
-        """Pretraining of the model of one experiment."""
+        """Pretraining of the model of one experiment, read once."""
+        found: dict[str, Compute] = self.cache.setdefault("compute", {})
+        if name not in found:
+            found[name] = self._compute_of(name)
+        return found[name]
+
+    def _compute_of(self, name: str) -> Compute:
         member = self.members[name]
         row = self.read(name, "models").row(0, named=True)
-        shown = member.experiment.model.shown
         placed = None if member.joined else self.study.models[member.model]
-        known = self.flops.get(shown)
+        known = self.flops.get(name_in_table(member.experiment.model))
         family = known.family if known is not None else member.model
         if isinstance(member.experiment.model, BuiltinModel):
             family = BUILTIN_FAMILY
@@ -186,6 +193,11 @@ def all_members(loaded: LoadedStudy) -> tuple[Member, ...]:
     return (*loaded.members, *joined)
 
 
+def name_in_table(model: AskableModel | RecordedModel) -> str:
+    """What the FLOPs table calls a model: a hub model's id, whatever its revision; otherwise as it is shown."""
+    return model.id if isinstance(model, HubModel) else model.shown
+
+
 def is_measured(lab: Lab) -> bool:
     """Whether every table of iteration 0 that a study reads is committed as planned."""
     prints = lab.plan.fingerprints
@@ -203,12 +215,12 @@ def _fingerprints(
         for name, lab in labs.items()
         for asset in ("base_model", *(asset_name(table, 0) for table in NEEDED))
     }
-    shown = {members[name].experiment.model.shown for name in labs}
+    named = {name_in_table(members[name].experiment.model) for name in labs}
     about = {
         "statistics": study.statistics,
         "members": [[name, members[name].task, members[name].model, dict(members[name].crossed)] for name in labs],
         "placed": {label: [model.family, model.pretraining_flops] for label, model in study.models.items()},
-        "flops": {name: [row.family, row.flops] for name, row in flops.items() if name in shown},
+        "flops": {name: [row.family, row.flops, row.n_parameters] for name, row in flops.items() if name in named},
     }
     code, prints = CODE_VERSIONS, {}
     for asset in ("scaling_points", "scaling_law", "cross_verification"):

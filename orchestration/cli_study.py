@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.errors import MindgapError
+from ops.gpu_ops import INTERRUPTED
 from ops.lab import PROJECT, known_experiments, studies_folder
 from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 def run_study(name: str, *, report_only: bool, verbose: bool) -> int:
     """Run a study from its models to its report; returns the exit code as ``mindgap run`` does.
 
-    What is complete already is not started again. With ``report_only`` nothing but the study's own tables and page is
-    made, from the experiments that are complete.
+    What is complete already is not started again. An experiment that fails does not end the study: the others run, the
+    report is made of what is complete, and the failures are listed at the end. An interrupt ends it at once. With
+    ``report_only`` nothing but the study's own tables and page is made, from the experiments that are complete.
     """
     home = prepare_environment()
     name = name.removesuffix(".yaml").rsplit("/", 1)[-1]
@@ -46,23 +48,59 @@ def run_study(name: str, *, report_only: bool, verbose: bool) -> int:
             click.echo(f"recovered: {line}", err=True)
         names = [member.experiment.name for member in all_members(loaded)]
         missing = StudyBench.open(loaded, register=False).missing
+        failed: list[str] = []
         if not report_only:
             add_partitions(instance, names)
             click.echo(f"{name}: {len(names)} experiments, {len(names) - len(missing)} of them complete", err=True)
             for experiment in missing:
-                code = run_one(instance, experiment, verbose)
-                if code != OK:
-                    return code
-        elif len(missing) == len(names):
-            click.echo(f"mindgap: study {name} has no complete experiment; run `mindgap study {name}`", err=True)
-            return INVALID
+                if run_one(instance, experiment, verbose) != OK:
+                    failed.append(experiment)
+                    if _was_interrupted(instance, experiment):
+                        return FAILED
+            missing = StudyBench.open(loaded, register=False).missing
+        if len(missing) == len(names):
+            remedy = f"run `mindgap study {name}`" if report_only else "see above why"
+            click.echo(f"mindgap: study {name} has no complete experiment; {remedy}", err=True)
+            return INVALID if report_only else FAILED
         code = _run_assets(instance, name, verbose)
-    if code != OK:
-        return code
-    click.echo(f"{name}: done in {time.monotonic() - start:.0f} s", err=True)
-    sys.stderr.flush()
-    show_study(name)
-    return OK
+    if code == OK:
+        if not failed:
+            click.echo(f"{name}: done in {time.monotonic() - start:.0f} s", err=True)
+        sys.stderr.flush()
+        show_study(name)
+    if failed:
+        click.echo(
+            f"{name}: {len(failed)} of {len(names)} experiments failed and are missing from the report: "
+            f"{', '.join(failed)}; run it again to resume",
+            err=True,
+        )
+        return FAILED
+    return code
+
+
+def _was_interrupted(instance: DagsterInstance, experiment: str) -> bool:
+    """Whether the experiment's last run ended by Ctrl-C or was cancelled, not by an error of its own.
+
+    A step may report an interrupt as a failure of its own (``ops.gpu_ops``), and Dagster one between steps as an
+    unexpected end of the run.
+    """
+    from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
+    from dagster._core.events import JobFailureData, RunFailureReason
+    from dagster._core.execution.plan.objects import ErrorSource, StepFailureData
+
+    for run in instance.get_runs(RunsFilter(tags={"dagster/partition": experiment}), limit=1):
+        if run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED):
+            return True
+        kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
+        for entry in instance.all_logs(run.run_id, of_type=kinds):
+            data = entry.dagster_event.event_specific_data if entry.dagster_event is not None else None
+            if isinstance(data, JobFailureData) and data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION:
+                return True
+            if isinstance(data, StepFailureData):
+                described = data.user_failure_data.description if data.user_failure_data is not None else None
+                if data.error_source == ErrorSource.INTERRUPT or described == INTERRUPTED:
+                    return True
+    return False
 
 
 def _checked(name: str) -> tuple[LoadedStudy | None, list[MindgapError]]:

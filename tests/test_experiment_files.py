@@ -99,6 +99,11 @@ BAD: dict[str, tuple[str | bytes, str | None, str]] = {
     ),
     "unknown size": (changed(model__size="xl"), "model.size", "expected one of a, xxs, xs, s, m, got 'xl'"),
     "unknown task": (changed(task__name="gsm9k"), "task.name", f"expected one of {', '.join(TASKS)}, got 'gsm9k'"),
+    "gap filter twice": (
+        changed(gap_filters=[{"name": "threshold", "verifier": "logit", "threshold": 0.5}] * 2),
+        "gap_filters[1]",
+        "each filter once, logit ≥ 0.5 is there already",
+    ),
     "recorded model": (
         changed(model={"kind": "recorded"}),
         "model.kind",
@@ -281,7 +286,7 @@ RECORDED = yaml.safe_dump(
 def recorded(*changes: dict[str, Any]) -> str:
     """Two good rows, then one for each of ``changes``."""
     good = {"problem_id": "p", "problem": "What is 6 * 3?", "answer": "18", "response": "#### 18"}
-    rows = [good, good | {"problem_id": "q"}, *(good | one for one in changes)]
+    rows = [good, good | {"problem_id": "q", "problem": "What is 18 + 0?"}, *(good | one for one in changes)]
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
@@ -346,11 +351,14 @@ def test_mindgap_run_refuses_a_recording_that_is_not_text(tmp_path):
     assert not (tmp_path / "home").exists()
 
 
+LIMITS = {"sampling": {"max_tokens": 64}, "verifiers": [{"name": "logit"}], "filter": {"name": "none"}}
+
+
 def test_mindgap_run_refuses_a_hub_id_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     model = {"kind": "hub", "id": "nobody/nothing-here"}
-    (tmp_path / "broken.yaml").write_text(changed(model=model, training__replay_fraction=0.0))
+    (tmp_path / "broken.yaml").write_text(changed(model=model, training__replay_fraction=0.0, **LIMITS))
     done = mindgap(tmp_path, "run", "broken")
     assert done.returncode == 2
     assert "nobody/nothing-here" in done.stderr
@@ -366,3 +374,15 @@ def test_one_bad_file_among_good_ones_stops_everything_before_it_starts(tmp_path
     assert done.returncode != 0
     assert "broken.yaml: iterations: expected a number of at least 0, got -1" in done.stderr
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("field", ["sampling.max_tokens", "verifiers[0].max_tokens"])
+def test_a_checkpoint_needs_token_limits_of_its_own(tmp_path, tiny_model_folder, field):
+    """The defaults are for the built-in notation: a model that reasons would be cut, and nothing would parse."""
+    data = yaml.safe_load(changed(model={"kind": "folder", "path": str(tiny_model_folder)}, iterations=0))
+    data |= {"sampling": {"max_tokens": 64}, "verifiers": [{"name": "binary_cot", "max_tokens": 64}]}
+    del (data["sampling"] if field.startswith("sampling") else data["verifiers"][0])["max_tokens"]
+    (tmp_path / "broken.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(ExperimentError, match="expected a limit of its own for a model that is not built in") as caught:
+        load_experiment(tmp_path / "broken.yaml")
+    assert caught.value.field == field

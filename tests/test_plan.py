@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.config import Experiment
 from ops.errors import IdentityError
 from ops.identity import fingerprint, response_id, seed_of
 from ops.plan import make_plan
@@ -92,3 +93,29 @@ def test_seeds_are_63_bits_and_depend_on_everything():
     others = {response_id("pool2", "prompt", 3), response_id("pool", "prompt2", 3), response_id("pool", "prompt", 4)}
     assert len({seed_of(item) for item in {identity, *others}}) == 4
     assert seed_of(identity) != seed_of(identity, "other purpose")
+
+
+def test_a_label_that_is_called_like_an_input_hides_nothing():
+    """Labels are the user's; a verifier called 'generations' must not stand in for the generations."""
+    named = {"iterations": 0, "verifiers": [{"name": "logit", "label": "generations"}]}
+    cold, warm = (prints(**named, sampling={"temperature": t, "n_eval": 4, "n_train": 2}) for t in (0.5, 1.0))
+    assert cold["iteration_0/verification_scores"] != warm["iteration_0/verification_scores"]
+    other = {"kind": "builtin", "size": "xxs", "steps": 12}
+    crossed = {"iterations": 0, "verifiers": [{"name": "logit", "label": "base", "model": other}]}
+    first, second = (prints(**crossed, model={"kind": "builtin", "size": "a", "steps": steps}) for steps in (12, 13))
+    assert first["base_model"] != second["base_model"]
+
+
+def test_names_that_tables_show_are_part_of_those_tables(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("{}")
+    replayed = {"engine": {"name": "replay", "path": str(tmp_path / "rows.jsonl")}, "task": {"name": "countdown"}}
+    plain = {"name": "tiny", "hypothesis": "Names are shown.", "iterations": 0, "verifiers": [{"name": "majority"}]}
+    one, other = (
+        make_plan(
+            Experiment.model_validate({**plain, **replayed, "model": {"kind": "recorded", "label": label}})
+        ).fingerprints
+        for label in ("rows", "GPT-3")
+    )
+    changed = {name.partition("/")[2] for name in one if one[name] != other[name]}
+    assert {"gap_metrics", "verifier_metrics"} <= changed
+    assert not {"verification_scores", "threshold_sweeps", "diversity_metrics"} & changed

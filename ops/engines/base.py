@@ -45,6 +45,36 @@ class TokenStatistics:
     self_certainty: float
 
 
+@dataclass(frozen=True)
+class Fit:
+    """Whether a prompt and what comes after it fit into the model's context.
+
+    Attributes:
+        prompt_tokens: of the prompt.
+        new_tokens: of what is drawn or read after it.
+        context: tokens that the model can take in; None where it has no limit.
+    """
+
+    prompt_tokens: int
+    new_tokens: int
+    context: int | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether they do. A prompt without tokens does not: there is nothing to go on from."""
+        return self.prompt_tokens > 0 and (self.context is None or self.prompt_tokens + self.new_tokens <= self.context)
+
+    @property
+    def problem(self) -> str:
+        """Why they do not, in words."""
+        if not self.prompt_tokens:
+            return "a prompt has no tokens"
+        after = f" and {self.new_tokens:,} tokens after it" if self.new_tokens else ""
+        verb = "do" if after else "does"
+        prompt = f"a prompt of {self.prompt_tokens:,} tokens{after}"
+        return f"{prompt} {verb} not fit into the model's context of {self.context:,}"
+
+
 class Engine(Protocol):
     """An inference engine with one loaded model."""
 
@@ -76,6 +106,19 @@ class Engine(Protocol):
 
         Raises:
             EngineError: when prompt and continuation exceed the context, or the engine cannot read distributions.
+        """
+        ...
+
+    def fits(
+        self, prompts: Sequence[str], new_tokens: int = 0, continuations: Sequence[str] | None = None
+    ) -> list[Fit]:
+        """Whether each prompt fits, in their order: the tokenizer alone is asked, never the model.
+
+        ``sample``, ``choice_logprobs`` and ``token_statistics`` refuse a whole call for one prompt that does not fit.
+
+        Args:
+            new_tokens: tokens to draw after each prompt: ``max_tokens`` for ``sample``, 0 for ``choice_logprobs``.
+            continuations: the texts after the prompts of ``token_statistics``; their tokens then count instead.
         """
         ...
 

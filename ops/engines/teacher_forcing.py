@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,14 +21,18 @@ def rows_at_once(model: Any) -> int:
 
 
 def batches(
-    prompts: Sequence[str], heads: Sequence[Sequence[int]], tails: Sequence[Sequence[int]], most: int, prefill: int
+    prompts: Sequence[str],
+    heads: Sequence[Sequence[int]],
+    tails: Sequence[Sequence[int]],
+    most: Callable[[], int],
+    prefill: int,
 ) -> Iterator[list[int]]:
     """Rows that have something to read, by length of the prompt, then of the text, in few lengths each.
 
     Args:
         heads: token ids of the prompts.
         tails: token ids of the texts; rows without any are left out.
-        most: rows of a batch.
+        most: rows of a batch, asked for anew with every row: it may become less where memory runs out.
         prefill: tokens of a batch's distinct prompts, as far as there is more than one.
     """
     order = sorted(
@@ -39,8 +43,8 @@ def batches(
     tokens = 0
     for row in order:
         fresh = not batch or prompts[row] != prompts[batch[-1]]
-        longer = batch and len(heads[row]) > len(heads[batch[0]]) * 1.25 + 8 and len(batch) >= most // 4
-        if batch and (len(batch) == most or longer or (fresh and tokens + len(heads[row]) > prefill)):
+        longer = batch and len(heads[row]) > len(heads[batch[0]]) * 1.25 + 8 and len(batch) >= most() // 4
+        if batch and (len(batch) >= most() or longer or (fresh and tokens + len(heads[row]) > prefill)):
             yield batch
             batch, tokens, fresh = [], 0, True
         tokens += len(heads[row]) if fresh else 0

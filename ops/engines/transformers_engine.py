@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import transformers
 
-from ops.engines.base import SampleRequest, SamplingSettings, TokenStatistics
-from ops.engines.decoding import Arena, decode, left_padded
+from ops.engines.base import Fit, SampleRequest, SamplingSettings, TokenStatistics
+from ops.engines.decoding import Arena, Drawn, decode, left_padded
+from ops.engines.memory import in_parts, is_out_of_memory
 from ops.engines.teacher_forcing import batches, read_tokens, rows_at_once
 from ops.engines.transformers_settings import TransformersEngineSettings
 from ops.errors import EngineError, ModelError
 from ops.types import Completion
+
+Row = TypeVar("Row")
+Result = TypeVar("Result")
 
 PREFILL_TOKENS = 65_536
 """Prompt tokens per forward pass, at most."""
@@ -50,6 +54,7 @@ class TransformersEngine:
             torch.set_num_threads(settings.threads)
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self._arena = Arena()
+        self._batch_size = settings.batch_size  # lowered where memory runs out
         eos = model.generation_config.eos_token_id if model.generation_config else None
         eos = eos if eos is not None else tokenizer.eos_token_id
         self.eos_ids = list(eos) if isinstance(eos, list | tuple) else [] if eos is None else [eos]
@@ -64,26 +69,42 @@ class TransformersEngine:
         self.model.eval()
         prompts = self._encode([request.prompt for request in requests], settings.max_tokens)
         stop_ids, text_stops = self._stops(settings.stop)
+
+        def draw(rows: Sequence[tuple[int, int]]) -> Drawn:
+            used = sorted({index for index, _ in rows})
+            place = {index: i for i, index in enumerate(used)}
+            return decode(
+                self.model,
+                self.tokenizer,
+                [prompts[index] for index in used],
+                [place[index] for index, _ in rows],
+                [requests[index].seeds[j] for index, j in rows],
+                settings,
+                stop_ids,
+                text_stops,
+                self.pad_id,
+                self._arena,
+            )
+
         try:
-            for rows in self._batches(prompts, requests):
-                used = sorted({index for index, _ in rows})
-                place = {index: i for i, index in enumerate(used)}
-                drawn = decode(
-                    self.model,
-                    self.tokenizer,
-                    [prompts[index] for index in used],
-                    [place[index] for index, _ in rows],
-                    [requests[index].seeds[j] for index, j in rows],
-                    settings,
-                    stop_ids,
-                    text_stops,
-                    self.pad_id,
-                    self._arena,
-                )
-                completions = self._completions(drawn, set(stop_ids), text_stops)
-                yield [(index, j, done) for (index, j), done in zip(rows, completions, strict=True)]
+            for batch in self._batches(prompts, requests):
+                for rows, drawn in self._in_parts(batch, draw):
+                    completions = self._completions(drawn, set(stop_ids), text_stops)
+                    yield [(index, j, done) for (index, j), done in zip(rows, completions, strict=True)]
         finally:
             self.model.train(was_training)
+
+    def _in_parts(self, rows: Sequence[Row], run: Callable[[Sequence[Row]], Result]) -> Iterator[tuple[Any, Result]]:
+        """``run`` of a batch, or of halves where memory runs out; later batches are then no larger either."""
+        for part, result in in_parts(rows, run, self._release):
+            if len(part) < len(rows):
+                self._batch_size = min(self._batch_size, len(part))
+            yield part, result
+
+    def _release(self) -> None:
+        self._arena = Arena()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _batches(
         self, prompts: Sequence[list[int]], requests: Sequence[SampleRequest]
@@ -95,7 +116,7 @@ class TransformersEngine:
         for index in order:
             length = len(prompts[index])
             full = prefill + length > PREFILL_TOKENS
-            longer = length > shortest * 1.25 + 8 and len(batch) >= self.settings.batch_size // 4
+            longer = length > shortest * 1.25 + 8 and len(batch) >= self._batch_size // 4
             if batch and (full or longer):
                 yield batch
                 batch = []
@@ -105,7 +126,7 @@ class TransformersEngine:
                 if not batch or batch[-1][0] != index:
                     prefill += length
                 batch.append((index, j))
-                if len(batch) == self.settings.batch_size:
+                if len(batch) >= self._batch_size:
                     yield batch
                     batch = []
         if batch:
@@ -118,19 +139,24 @@ class TransformersEngine:
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
         result = np.empty((len(encoded), len(choices)))
         self.model.eval()
+
+        def read(rows: Sequence[int]) -> np.ndarray:
+            return self._last_logprobs([encoded[row] for row in rows])[:, choice_ids].double().cpu().numpy()
+
         start = 0
         while start < len(order):
             stop = start + 1
             length = len(encoded[order[start]])
             while (
                 stop < len(order)
-                and stop - start < self.settings.batch_size
+                and stop - start < self._batch_size
                 and len(encoded[order[stop]]) <= length * 1.25 + 8
                 and (stop - start + 1) * len(encoded[order[stop]]) <= PREFILL_TOKENS
             ):
                 stop += 1
             rows = order[start:stop]
-            result[rows] = self._last_logprobs([encoded[row] for row in rows])[:, choice_ids].double().cpu().numpy()
+            for part, found in self._in_parts(rows, read):
+                result[part] = found
             start = stop
         return result
 
@@ -145,51 +171,65 @@ class TransformersEngine:
 
     def token_statistics(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[TokenStatistics]:
         """See ``Engine.token_statistics``. Equal prompts share their prefill; memory for logits is bounded."""
-        heads = self._encode(list(prompts), 0)
-        tails = self.tokenizer(list(continuations), add_special_tokens=False)["input_ids"] if continuations else []
-        room = getattr(self.model.config, "max_position_embeddings", None)
-        longest = max((len(head) + len(tail) for head, tail in zip(heads, tails, strict=True)), default=0)
-        if room is not None and longest > room:
-            raise EngineError(
-                "engine transformers",
-                f"a prompt and its response have {longest} tokens, more than the model's context of {room}",
-                field="max_tokens",
-                remedy="take a model with a longer context, or leave this verifier out",
-            )
+        heads, tails = self._ids(prompts), self._ids(continuations)
+        self._check(self._fits(heads, [len(tail) for tail in tails]))
         found = [TokenStatistics(0, 0.0, float("nan"))] * len(heads)
-        most = min(self.settings.batch_size, rows_at_once(self.model))
+        limit = rows_at_once(self.model)
         was_training = self.model.training
         self.model.eval()
+
+        def read(rows: Sequence[int]) -> tuple[list[float], list[float]]:
+            used = {prompts[row]: heads[row] for row in rows}
+            place = {prompt: i for i, prompt in enumerate(used)}
+            return read_tokens(
+                self.model,
+                list(used.values()),
+                [place[prompts[row]] for row in rows],
+                [tails[row] for row in rows],
+                self.pad_id,
+            )
+
         try:
-            for rows in batches(prompts, heads, tails, most, PREFILL_TOKENS):
-                used = {prompts[row]: heads[row] for row in rows}
-                place = {prompt: i for i, prompt in enumerate(used)}
-                logprob_B, kl_B = read_tokens(
-                    self.model,
-                    list(used.values()),
-                    [place[prompts[row]] for row in rows],
-                    [tails[row] for row in rows],
-                    self.pad_id,
-                )
-                for row, logprob, kl in zip(rows, logprob_B, kl_B, strict=True):
-                    found[row] = TokenStatistics(len(tails[row]), logprob, kl / len(tails[row]))
+            for batch in batches(prompts, heads, tails, lambda: min(self._batch_size, limit), PREFILL_TOKENS):
+                for rows, (logprob_B, kl_B) in self._in_parts(batch, read):
+                    for row, logprob, kl in zip(rows, logprob_B, kl_B, strict=True):
+                        found[row] = TokenStatistics(len(tails[row]), logprob, kl / len(tails[row]))
         finally:
             self.model.train(was_training)
         return found
 
-    def _encode(self, texts: list[str], new_tokens: int) -> list[list[int]]:
-        encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    def fits(
+        self, prompts: Sequence[str], new_tokens: int = 0, continuations: Sequence[str] | None = None
+    ) -> list[Fit]:
+        """See ``Engine.fits``."""
+        heads = self._ids(prompts)
+        after = [new_tokens] * len(heads) if continuations is None else [len(tail) for tail in self._ids(continuations)]
+        return self._fits(heads, after)
+
+    def _fits(self, heads: Sequence[list[int]], new_tokens: Sequence[int]) -> list[Fit]:
         room = getattr(self.model.config, "max_position_embeddings", None)
-        longest = max((len(ids) for ids in encoded), default=0)
-        if room is not None and longest + new_tokens > room:
+        return [Fit(len(head), after, room) for head, after in zip(heads, new_tokens, strict=True)]
+
+    def _check(self, found: Sequence[Fit]) -> None:
+        """Refuse what does not fit, naming the longest."""
+        wrong = [item for item in found if not item.fits]
+        if any(not item.prompt_tokens for item in wrong):
+            raise EngineError("engine transformers", "a prompt has no tokens", remedy="check the prompt format")
+        if wrong:
+            worst = max(wrong, key=lambda item: item.prompt_tokens + item.new_tokens)
             raise EngineError(
                 "engine transformers",
-                f"a prompt of {longest} tokens and {new_tokens} new tokens exceed the model's context of {room}",
+                worst.problem if len(found) == 1 else f"{worst.problem} ({len(wrong):,} of {len(found):,} do not fit)",
                 field="max_tokens",
-                remedy="lower max_tokens, or take a model with a longer context",
+                remedy="lower max_tokens, take a model with a longer context, or leave out what is so long",
             )
-        if any(len(ids) == 0 for ids in encoded):
-            raise EngineError("engine transformers", "a prompt has no tokens", remedy="check the prompt format")
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+
+    def _encode(self, texts: list[str], new_tokens: int) -> list[list[int]]:
+        encoded = self._ids(texts)
+        self._check(self._fits(encoded, [new_tokens] * len(encoded)))
         return encoded
 
     def _single_token(self, word: str) -> int:
@@ -246,9 +286,8 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Drop the model; on a GPU its memory is given back."""
-        self.model, self._arena = None, Arena()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self.model = None
+        self._release()
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -287,7 +326,18 @@ def load_model(path: Path, settings: TransformersEngineSettings) -> Any:
             f"not a checkpoint that loads: {_first_line(error)}",
             remedy="save it with save_pretrained(safe_serialization=True)",
         ) from error
-    return model.to(_device(settings.device)).eval()  # type: ignore[arg-type]
+    device = _device(settings.device)
+    try:
+        return model.to(device).eval()  # type: ignore[arg-type]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EngineError(
+            "engine transformers",
+            f"the model of {path} does not fit into the memory of {device}: {_first_line(error)}",
+            field="engine.dtype",
+            remedy="take dtype: bfloat16, another device or a smaller model",
+        ) from None
 
 
 def _device(name: str) -> torch.device:

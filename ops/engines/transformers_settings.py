@@ -14,7 +14,8 @@ from ops.variants import Strict
 class TransformersEngineSettings(Strict):
     """The embedded engine: any CPU or GPU that torch sees.
 
-    ``batch_size`` counts sequences in flight. ``threads`` None takes all cores torch sees.
+    ``batch_size`` counts sequences in flight, at most: it is halved where memory runs out. ``threads`` None takes all
+    cores torch sees.
     """
 
     name: Literal["transformers"] = "transformers"

@@ -64,6 +64,24 @@ def correlate(
     )
 
 
+def pearson_draws(
+    problem_index: np.ndarray, first: np.ndarray, second: np.ndarray, counts_RP: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Pearson correlation over the responses that both scored, and its resamples [R] over problems.
+
+    Args: as ``correlate``.
+
+    Returns:
+        NaN and NaNs where no response has both scores, or one of the two is constant.
+    """
+    used = ~np.isnan(first) & ~np.isnan(second)
+    if not used.any():
+        return float("nan"), np.full(len(counts_RP), np.nan)
+    scores = _standardised(first[used]), _standardised(second[used])
+    moments_PK = _moments(problem_index[used], *scores, counts_RP.shape[1])
+    return float(_pearson(moments_PK.sum(0))), _pearson(counts_RP @ moments_PK)
+
+
 def _mean_ranks(value: np.ndarray) -> np.ndarray:
     """Rank of each value in the whole sample, from 1; ties get the mean of theirs."""
     ranks = ranks_within(np.zeros(len(value), dtype=np.int64), value)
@@ -98,9 +116,8 @@ def _pearson(moments: np.ndarray) -> np.ndarray:
 def _pooled(
     problem_index: np.ndarray, first: np.ndarray, second: np.ndarray, counts_RP: np.ndarray, confidence: float
 ) -> Interval:
-    moments_PK = _moments(problem_index, _standardised(first), _standardised(second), counts_RP.shape[1])
-    value = float(_pearson(moments_PK.sum(0)))
-    return percentile_interval(value, _pearson(counts_RP @ moments_PK), confidence)
+    value, draws_R = pearson_draws(problem_index, first, second, counts_RP)
+    return percentile_interval(value, draws_R, confidence)
 
 
 def _within(problem_index: np.ndarray, first: np.ndarray, second: np.ndarray, n_problems: int) -> np.ndarray:

@@ -52,3 +52,16 @@ def powers_of_two(n: int) -> list[int]:
     """1, 2, 4 ... up to n, and n itself."""
     ks = [1 << i for i in range(n.bit_length()) if 1 << i <= n]
     return ks if ks[-1] == n else [*ks, n]
+
+
+def measured_ks(size_P: np.ndarray) -> list[int]:
+    """Powers of two up to the most responses that at least half of the problems have, and that number.
+
+    A problem with fewer than k responses has no value at k and is left out there; where more than half would be, k is
+    not measured at all: what is left would say little of the others.
+
+    Args:
+        size_P: responses of each problem, at least one.
+    """
+    descending_P = np.sort(size_P)[::-1]
+    return powers_of_two(int(descending_P[(len(descending_P) - 1) // 2]))

@@ -19,7 +19,9 @@ class GapEstimate:
         filtered_accuracy: J(f[w]).
         gap: J(f[w]) - J(f).
         relative_gap: mean over problems with J(x) < 1 of (J_w(x) - J(x)) / (1 - J(x)).
-        kept_fraction: sum of the kept responses over all responses (weights above 0).
+        kept_fraction: mean weight over all responses (pooled) of a filter that accepts: the share it keeps, a response
+            that shares a last place counting as its probability of being kept. NaN for weights that accept and reject
+            nothing, such as exp(s / beta): everything is kept, more or less.
         n_problems_kept_empty: problems where the filter kept nothing; they keep J(x), so contribute 0.
         n_problems_solved: problems with J(x) = 1, left out of the relative gap.
     """
@@ -112,6 +114,8 @@ def estimate_gap(
     weights: np.ndarray,
     counts_RP: np.ndarray,
     confidence: float,
+    *,
+    accepts: bool = True,
 ) -> GapEstimate:
     """Estimate the gap of weights w over responses.
 
@@ -121,10 +125,13 @@ def estimate_gap(
         weights: float [N], w(s) >= 0.
         counts_RP: bootstrap multiplicities of the P problems.
         confidence: e.g. 0.95.
+        accepts: whether a weight is (the probability of) acceptance, in [0, 1], as ``Filter.accepts`` says.
 
     Raises:
-        ValueError: a problem without a response, or weights that are negative or NaN.
+        ValueError: a problem without a response, weights that are negative or NaN, or above 1 of a filter that accepts.
     """
+    if accepts and (weights > 1).any():
+        raise ValueError("weights of a filter that accepts lie in [0, 1]; for others say accepts=False")
     n_problems = counts_RP.shape[1]
     gaps = problem_gaps(problem_index, is_correct, weights, n_problems)
     interval = mean_intervals(
@@ -141,7 +148,7 @@ def estimate_gap(
         n_problems=n_problems,
         n_responses=len(problem_index),
         **interval,
-        kept_fraction=float((weights > 0).mean()),
+        kept_fraction=float(weights.mean()) if accepts else float("nan"),
         n_problems_kept_empty=int((~gaps.kept_P).sum()),
         n_problems_solved=int(np.isnan(gaps.relative_gap_P).sum()),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ops.estimation.bootstrap import mean_interval
-from ops.estimation.diversity import hit_probability, powers_of_two
+from ops.estimation.diversity import hit_probability, measured_ks
 from ops.estimation.gap import group_sizes, per_problem
 from ops.estimation.ranks import ranks_within
 from ops.types import Interval
@@ -23,7 +23,8 @@ class CurvePoint:
 
     Attributes:
         accuracy: mean over problems of the expectation over subsets of n of the problem's responses.
-        n_problems: problems with at least n responses; the others are left out at this n.
+        n_problems: problems with at least n responses; the others are left out at this n, so that points of different
+            n_problems are not of the same problems. 0 where the accuracy is undefined.
         subsets: None where the expectation is exact, otherwise how many random subsets estimate it per problem.
         monte_carlo_error: standard error of ``accuracy.value`` that those subsets cause; 0 where exact. The interval,
             which is over problems, includes it.
@@ -37,8 +38,8 @@ class CurvePoint:
 
 
 def default_ns(problem_index: np.ndarray, n_problems: int) -> list[int]:
-    """Powers of two up to the smallest group size, and that size: every problem is in every point."""
-    return powers_of_two(int(group_sizes(problem_index, n_problems).min()))
+    """Sizes of subsets that at least half of the problems have as many responses for; see ``measured_ks``."""
+    return measured_ks(group_sizes(problem_index, n_problems))
 
 
 def check_ns(ns: Sequence[int]) -> None:

@@ -222,10 +222,24 @@ def vote_curve(
     subsets: int = SUBSETS,
     seed: int = 0,
 ) -> list[CurvePoint]:
-    """Accuracy of a vote against n with intervals over problems; see ``vote`` (``default_ns`` when ns is None)."""
+    """Accuracy of a vote against n with intervals over problems; see ``vote`` (``default_ns`` when ns is None).
+
+    NaN at every n where no response at all has an answer (recorded labels are the truth, say): there is nothing to vote
+    over, and ``vote`` would give the plain accuracy everywhere.
+    """
     n_problems = counts_RP.shape[1]
     ns = default_ns(problem_index, n_problems) if ns is None else ns
+    if all(answer is None for answer in answers):
+        nothing_PK = np.full((n_problems, len(ns)), np.nan)
+        undefined = VoteValues(nothing_PK, nothing_PK, (True,) * len(ns))
+        return _points(undefined, ns, counts_RP, confidence, subsets)
     values = vote(problem_index, answers, is_correct, n_problems, ns, weights, subsets=subsets, seed=seed)
+    return _points(values, ns, counts_RP, confidence, subsets)
+
+
+def _points(
+    values: VoteValues, ns: Sequence[int], counts_RP: np.ndarray, confidence: float, subsets: int
+) -> list[CurvePoint]:
     points = []
     for k, n in enumerate(ns):
         value_P = values.value_PK[:, k]

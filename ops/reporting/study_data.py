@@ -13,6 +13,7 @@ from ops.models import BuiltinModel
 from ops.plan import VERIFIER_ASSETS
 from ops.reporting.numbers import interval_of
 from ops.reporting.provenance import ProvenanceRow, read_provenance
+from ops.study import is_cross
 from ops.study_plan import STUDY_TABLES, StudyBench
 from ops.types import Interval
 
@@ -96,8 +97,8 @@ def read_study(bench: StudyBench) -> StudyData:
     rows = sorted(_rows(bench), key=_order(bench))
     own: dict[str, str] = {}
     for name, lab in bench.labs.items():
-        crossed = bench.members[name].crossed
-        own |= {item.called: item.name for item in lab.experiment.verifiers if item.called not in crossed}
+        member = bench.members[name]
+        own |= {item.called: item.name for item in lab.experiment.verifiers if not is_cross(item, member)}
     tables = {table: _stacked(bench, table) for table in ITERATION_TABLES}
     for table, asset in OWN_TABLES.items():
         tables[table] = bench.store.read(table, bench.fingerprints[asset])

@@ -32,7 +32,7 @@ def draw_cross(data: StudyData) -> Figure | None:
         return None
     tasks = [task for task in data.tasks if task in set(cells["task"])]
     widest = max(len(data.models(task)) for task in tasks)
-    size = (1.0 + len(rules) * (0.9 + 0.78 * widest), 0.6 + len(tasks) * (0.9 + 0.62 * widest))
+    size = (0.6 + len(rules) * (0.55 + 0.62 * widest), 0.5 + len(tasks) * (0.7 + 0.48 * widest))
     figure, axes = new_figure(len(rules), size, rows=len(tasks))
     largest = max((abs(value) for value in cells["gap"].drop_nulls()), default=0.0)
     for r, task in enumerate(tasks):
@@ -128,12 +128,12 @@ def draw_matrix(
                 j,
                 i - (0.14 if has_ends else 0),
                 number(item.value, 2, sign=True),
-                fontsize=9 if has_ends else 7.5,
+                fontsize=9.5 if has_ends else 7.5,
                 **style,
             )
             if has_ends:
                 ends = f"{number(item.low, 2, sign=True)}, {number(item.high, 2, sign=True)}"
-                axes.text(j, i + 0.22, ends, fontsize=6, **style)
+                axes.text(j, i + 0.24, ends, fontsize=6.5, **style)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xticks(range(len(columns)), columns)

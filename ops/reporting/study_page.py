@@ -10,8 +10,8 @@ import polars as pl
 from ops.reporting import words
 from ops.reporting.numbers import interval_of
 from ops.reporting.study_data import StudyData
-from ops.reporting.study_plots import level, study_svgs
-from ops.reporting.study_words import ORGANISMS, scientific, study_answer
+from ops.reporting.study_plots import MIN_SHARE_OF_BIN, level, study_svgs
+from ops.reporting.study_words import ORGANISMS, scientific, study_outcomes, study_summary
 
 TEMPLATE = Path(__file__).with_name("study_page.html.j2")
 OTHER_GAPS = (
@@ -39,20 +39,27 @@ def study_page(data: StudyData) -> str:
         "percent": words.percent,
         "scientific": scientific,
     }
+    gaps, verifiers = _gaps(data), _verifiers(data)
     figures = {name: Markup(svg) for name, svg in study_svgs(data).items()}  # noqa: S704
     return environment.get_template(TEMPLATE.name).render(
         data=data,
-        answer=study_answer(data),
+        summary=study_summary(data),
+        outcomes=study_outcomes(data),
         organism=ORGANISMS if any(row.is_builtin for row in data.rows) else None,
         missing=words.NOTHING,
         figures=figures,
         captions=_captions(data),
+        level=f"{100 * data.confidence:g} %",
         findings=[dict(row, value=interval_of(row, "value")) for row in _rows(data, "findings")],
-        gaps=_gaps(data),
-        verifiers=_verifiers(data),
+        gaps=gaps,
+        gap_grids=_grids(gaps, "rule", "gap"),
+        verifiers=verifiers,
+        auroc_grids=_grids(verifiers, "verifier", "auroc"),
         laws=[_with_intervals(row, ("slope", "r_squared")) for row in _rows(data, "scaling_laws")],
         best=_best(data),
         pairs=_pairs(data),
+        cells=_cells(data),
+        selections=_selections(data),
         table_rows={name: frame.height for name, frame in data.tables.items()},
     )
 
@@ -92,6 +99,19 @@ def _verifiers(data: StudyData) -> dict[str, list[tuple[str, list[dict[str, Any]
     return found
 
 
+def _grids(
+    groups: dict[str, list[tuple[str, list[dict[str, Any]]]]], check: str, name: str
+) -> dict[str, tuple[list[str], list[tuple[str, list[Any]]]]]:
+    """One number at a glance: of every task its models (columns) and, by check (rows), the model's interval or None."""
+    found = {}
+    for task, models in groups.items():
+        by = {(row[check], model): row[name] for model, rows in models for row in rows}
+        checks = dict.fromkeys(row[check] for _, rows in models for row in rows)
+        names = [model for model, _ in models]
+        found[task] = (names, [(each, [by.get((each, model)) for model in names]) for each in checks])
+    return found
+
+
 def _best(data: StudyData) -> list[dict[str, Any]]:
     """Thresholds that are best on train, with their gap on the evaluation problems; own checks."""
     frame = data.tables["threshold_sweeps"]
@@ -115,6 +135,45 @@ def _pairs(data: StudyData) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: order[row["experiment"]])
 
 
+def _cells(data: StudyData) -> list[dict[str, Any]]:
+    """The generator x verifier matrix, row by row."""
+    rows = [_with_intervals(row, ("gap", "relative_gap", "auroc")) for row in _rows(data, "cross_verification")]
+    place = {(row.task, row.model): i for i, row in enumerate(data.rows)}
+    last = len(place)
+
+    def key(row: dict[str, Any]) -> tuple[Any, ...]:
+        task = row["task"].partition("/")[0]
+        return task, row["rule"], *(place.get((task, row[name]), last) for name in ("generator", "verifier_model"))
+
+    return sorted(rows, key=key)
+
+
+def _selections(data: StudyData) -> list[dict[str, Any]]:
+    """Test-time accuracy at the largest n: of each model majority vote and oracle, best of n and vote by own checks."""
+    frame = data.tables["test_time_metrics"]
+    found = []
+    for row in data.rows:
+        part = frame.filter(pl.col("experiment") == row.experiment) if frame.height else frame
+        if part.is_empty():
+            continue
+        part = part.filter(pl.col("n") == pl.col("n").max())
+        by = {(item["method"], item["verifier"]): interval_of(item, "accuracy") for item in part.iter_rows(named=True)}
+        found.append(
+            {
+                "row": row,
+                "n": part["n"][0],
+                "majority": by.get(("majority_vote", None)),
+                "oracle": by.get(("oracle", None)),
+                "checks": [
+                    (label, by.get(("best_of_n", label)), by.get(("weighted_vote", label)))
+                    for label in data.own
+                    if ("best_of_n", label) in by
+                ],
+            }
+        )
+    return found
+
+
 def _captions(data: StudyData) -> dict[str, str]:
     bars = f"{level(data)}, {data.resamples:,} bootstrap resamples of the evaluation problems"
     return {
@@ -128,7 +187,10 @@ def _captions(data: StudyData) -> dict[str, str]:
         "correlations": "Pearson correlation of the scores of two checks over the evaluation responses, mean over "
         "models. Intervals by model are in the table below it.",
         "reliability": "Share of responses that are right in each bin of a check's score, scaled to 0..1; dashed: "
-        f"perfect calibration. Bars: {bars}.",
-        "test_time": "Accuracy when one of n responses is chosen, by model; subsets of n are drawn without "
-        f"replacement. Bands: {bars}.",
+        f"perfect calibration. Bars: {bars}. Bins with less than {100 * MIN_SHARE_OF_BIN:g} % of the responses are "
+        "only in the table calibration_bins.",
+        "test_time": "Accuracy when the response that a check scores highest is chosen from n, by model; subsets of n "
+        f"are drawn without replacement. Bands: {bars}.",
+        "weighted_vote": "Accuracy of the answer with the largest sum of scores among n responses: a vote weighted by "
+        f"a check. Majority vote and oracle as above. Bands: {bars}.",
     }

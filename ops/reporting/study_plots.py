@@ -26,6 +26,8 @@ PLOTTED = ("logit", "binary_cot", "score_cot", "tournament")
 SWEPT = ("logit", "score_cot", "tournament")
 SELECTED = ("logit", "score_cot", "tournament", "majority")
 GREY = "#767677"
+MIN_SHARE_OF_BIN = 0.005
+"""Bins with fewer of a check's responses are not drawn: a handful of responses says nothing. The table holds them."""
 
 Draw = Callable[[StudyData], "Figure | None"]
 
@@ -111,8 +113,7 @@ def _draw_scaling(data: StudyData) -> Figure | None:
                 for (rule,), rows in part.group_by("rule", maintain_order=True):
                     _scaling_series(panel, data, rows, metric, str(rule), place)
             panel.axhline(0.0, color=INK, linewidth=0.8)
-            panel.set_xscale("log")
-            panel.margins(x=0.08)
+            _log_axis(panel)
             if r == 0:
                 _title(panel, task)
             else:
@@ -121,6 +122,19 @@ def _draw_scaling(data: StudyData) -> Figure | None:
                 panel.set_ylabel(words[metric])
     legend_below(figure, axes, 2 * len(tasks))
     return figure
+
+
+def _log_axis(axes: Axes) -> None:
+    """Labels at powers of ten; where fewer than two of them fit in, at three times a power as well."""
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.margins(x=0.08)
+    low, high = axes.get_xlim()
+    decades = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if decades < 2 else (1.0,)))
+    axes.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(math.inf, math.inf)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _scaling_series(axes: Axes, data: StudyData, rows: pl.DataFrame, metric: str, rule: str, place: int) -> None:
@@ -181,7 +195,8 @@ def _draw_reliability(data: StudyData) -> Figure | None:
     bins = data.tables["calibration_bins"]
     if bins.is_empty():
         return None
-    bins = bins.filter((pl.col("split") == "eval") & (pl.col("n_responses") > 0))
+    share = pl.col("n_responses") / pl.col("n_responses").sum().over("experiment", "verifier")
+    bins = bins.filter((pl.col("split") == "eval") & (pl.col("n_responses") > 0)).filter(share >= MIN_SHARE_OF_BIN)
     labels = [label for label in data.own if data.mechanisms[label] in (*PLOTTED, "p_true")]
     labels = [label for label in labels if label in set(bins["verifier"])]
     if not labels:
@@ -208,8 +223,16 @@ def _draw_reliability(data: StudyData) -> Figure | None:
     return figure
 
 
-def _draw_test_time(data: StudyData) -> Figure | None:
-    """Accuracy against the number of responses drawn."""
+def _draw_best_of_n(data: StudyData) -> Figure | None:
+    return _draw_test_time(data, "best_of_n", "best of n by")
+
+
+def _draw_weighted_vote(data: StudyData) -> Figure | None:
+    return _draw_test_time(data, "weighted_vote", "vote weighted by")
+
+
+def _draw_test_time(data: StudyData, method: str, words: str) -> Figure | None:
+    """Accuracy of one method by each check against the number of responses drawn, beside majority vote and oracle."""
     curves = data.tables["test_time_metrics"]
     if curves.is_empty():
         return None
@@ -224,7 +247,7 @@ def _draw_test_time(data: StudyData) -> Figure | None:
             if part.is_empty():
                 panel.set_axis_off()
                 continue
-            _test_time_panel(panel, part, labels)
+            _test_time_panel(panel, part, [(method, label, f"{words} {label}") for label in labels])
             _title(panel, f"{task}: {model}")
             panel.set_xlabel("n (responses drawn)" if r == len(data.tasks) - 1 else "")
             panel.set_ylabel("accuracy" if c == 0 else "")
@@ -232,14 +255,15 @@ def _draw_test_time(data: StudyData) -> Figure | None:
     return figure
 
 
-def _test_time_panel(axes: Axes, rows: pl.DataFrame, labels: Sequence[str]) -> None:
+def _test_time_panel(axes: Axes, rows: pl.DataFrame, checks: Sequence[tuple[str, str, str]]) -> None:
+    """``checks``: (method, label of the check, words)."""
     series: list[tuple[str, str | None, str, Mapping[str, Any]]] = [
         ("oracle", None, "one of n is right (oracle)", {"color": GREY, "linestyle": ":"}),
         ("majority_vote", None, "majority vote", {"color": SERIES[0], "linestyle": "--"}),
     ]
-    for i, label in enumerate(labels):
+    for i, (method, label, words) in enumerate(checks):
         style: dict[str, Any] = {"color": SERIES[i + 1], "marker": MARKERS[i + 1], "markersize": 3.0}
-        series.append(("best_of_n", label, f"best of n by {label}", style))
+        series.append((method, label, words, style))
     for method, verifier, words, look in series:
         same = pl.col("verifier").is_null() if verifier is None else pl.col("verifier") == verifier
         part = rows.filter((pl.col("method") == method) & same).sort("n")
@@ -259,5 +283,6 @@ FIGURES: dict[str, Draw] = {
     "cross": draw_cross,
     "correlations": draw_correlations,
     "reliability": _draw_reliability,
-    "test_time": _draw_test_time,
+    "test_time": _draw_best_of_n,
+    "weighted_vote": _draw_weighted_vote,
 }

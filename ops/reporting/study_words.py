@@ -31,30 +31,22 @@ ORGANISMS = (
 OUTCOMES = {
     HOLDS: "Holds here",
     FAILS: "Does not hold here",
-    "mixed": "Depends on task, model or check",
     UNDECIDED: "Undecided",
+    "mixed": "Depends on task or check",
 }
 
 
 def study_answer(data: StudyData) -> str:
     """What the study says, in one paragraph."""
+    return " ".join([study_summary(data), *(f"{outcome}: {text}." for outcome, text in study_outcomes(data))])
+
+
+def study_summary(data: StudyData) -> str:
+    """What was measured, the best check of the largest model of each task, and what is missing."""
     models, tasks = len(data.models()), len(data.tasks)
     level = f"{100 * data.confidence:g} % intervals"
     parts = [f"{models} model{'s' * (models != 1)} on {', '.join(data.tasks)}, {level} over problems."]
     parts += [largest_gap(data, task) for task in data.tasks]
-    groups = grouped_outcomes(data)
-    words = {
-        HOLDS: "Holds here",
-        FAILS: "Does not hold here",
-        UNDECIDED: "Undecided",
-        "mixed": "Depends on task or check",
-    }
-    for outcome, text in words.items():
-        found = [
-            f"{SHORT[name]} ({name}{_counts(data, name) if outcome == 'mixed' else ''})" for name in groups[outcome]
-        ]
-        if found:
-            parts.append(f"{text}: {'; '.join(found)}.")
     if data.missing:
         parts.append(f"Not complete: {', '.join(data.missing)} {'is' if len(data.missing) == 1 else 'are'} missing.")
     if tasks == 1:
@@ -62,24 +54,44 @@ def study_answer(data: StudyData) -> str:
     return " ".join(parts)
 
 
+def study_outcomes(data: StudyData) -> list[tuple[str, str]]:
+    """(outcome, the findings that have it) in words; ``mixed`` where tasks or checks disagree."""
+    found = []
+    for outcome, names in grouped_outcomes(data).items():
+        each = [f"{SHORT[name]} ({name}{_counts(data, name) if outcome == 'mixed' else ''})" for name in names]
+        if each:
+            found.append((OUTCOMES[outcome], "; ".join(each)))
+    return found
+
+
 def largest_gap(data: StudyData, task: str) -> str:
-    """The check with the largest gap of the model with the most compute."""
-    row = [item for item in data.rows if item.task == task][-1]
-    points = data.tables["scaling_points"].filter(
-        (pl.col("task") == task) & (pl.col("model") == row.model) & pl.col("gap").is_not_null()
+    """The check of the model with the most known compute that has the largest gap on the training problems.
+
+    It is chosen there and reported on the evaluation problems, because the largest of several is optimistic. Without
+    training problems, or without known FLOPs, that is said instead.
+    """
+    known = [item for item in data.rows if item.task == task and item.flops is not None]
+    if not known:
+        return f"On {task} no model's pretraining FLOPs are known."
+    row = max(known, key=lambda item: item.flops or 0.0)
+    start = f"On {task} the model with the most compute, {row.model}, has accuracy {interval(row.accuracy)}"
+    gaps = data.tables["gap_metrics"].filter(
+        (pl.col("experiment") == row.experiment) & pl.col("rule").is_in(data.tables["scaling_points"]["rule"].implode())
     )
-    if points.is_empty():
-        return f"On {task} no gap is defined."
-    best = points.sort("gap", descending=True).row(0, named=True)
+    on_eval = {item["rule"]: item for item in gaps.filter(pl.col("split") == "eval").iter_rows(named=True)}
+    on_train = gaps.filter((pl.col("split") == "train") & pl.col("gap").is_not_null())
+    if on_train.is_empty():
+        return f"{start}; there are no training problems to choose the best of its checks on."
+    best = on_eval[on_train.sort("gap", descending=True, maintain_order=True)["rule"][0]]
     return (
-        f"On {task} the largest model, {row.model}, has accuracy {interval(row.accuracy)}; “{best['rule']}” has the "
-        f"largest gap of its {points.height} checks: {interval(interval_of(best, 'gap'), sign=True)}."
+        f"{start}; of its {len(on_eval)} checks “{best['rule']}” has the largest gap on the training problems, and on "
+        f"the evaluation problems {interval(interval_of(best, 'gap'), sign=True)}."
     )
 
 
 def grouped_outcomes(data: StudyData) -> dict[str, list[str]]:
     """Findings by their outcome where all tasks and checks agree, otherwise under ``mixed``."""
-    groups: dict[str, list[str]] = {HOLDS: [], FAILS: [], UNDECIDED: [], "mixed": []}
+    groups: dict[str, list[str]] = {outcome: [] for outcome in OUTCOMES}
     findings = data.tables["findings"]
     for name in SHORT:
         outcomes = set(findings.filter(pl.col("finding") == name)["outcome"])

@@ -21,7 +21,7 @@ class VerifierRow:
     Attributes:
         cells: estimates by the names of ``verifier_metrics``.
         unparseable_fraction: of its verdicts.
-        tokens, seconds: per 1,000 responses.
+        tokens, seconds: per 1,000 responses; NaN where not known.
         best: the threshold that is best on the training problems, with its gap on the evaluation problems; None
             without training problems.
         best_of_n: accuracy of the best of all n responses; ``n`` says how many.
@@ -44,12 +44,15 @@ class VerifierSummary:
 
     Attributes:
         n: the largest number of responses that test-time selection was measured with.
-        majority_vote, oracle: accuracy with n responses.
+        n_problems: problems that have as many, of ``all_problems``; the others are not in these numbers.
+        majority_vote, oracle: accuracy with n responses; the vote is NaN where no response has an answer.
     """
 
     iteration: int
     rows: tuple[VerifierRow, ...]
     n: int | None
+    n_problems: int
+    all_problems: int
     majority_vote: Interval | None
     oracle: Interval | None
 
@@ -90,6 +93,8 @@ def read_verifiers(plan: Plan, store: Store, iteration: int) -> VerifierSummary 
         iteration,
         rows,
         n,
+        max(curves.filter(pl.col("n") == n)["n_problems"].to_list(), default=0),
+        max(curves["n_problems"].to_list(), default=0),
         reached.get(("majority_vote", None)),
         reached.get(("oracle", None)),
     )

@@ -12,6 +12,11 @@ from ops.errors import ExperimentError
 from ops.variants import Strict
 
 
+def shortest(value: float) -> str:
+    """The fewest digits that are this number and no other, ``0.5``, ``8``, ``0.1234567``: different numbers differ."""
+    return repr(float(value) + 0.0).removesuffix(".0")  # + 0.0: there is one zero
+
+
 class Filter(Strict, abc.ABC):
     """Base of filters. Subclasses add ``name: Literal[...]`` and their parameters as fields."""
 
@@ -38,7 +43,7 @@ class Filter(Strict, abc.ABC):
     @property
     @abc.abstractmethod
     def label(self) -> str:
-        """Short words for people and tables, e.g. ``logit ≥ 0.5``."""
+        """Short words for people and tables, e.g. ``logit ≥ 0.5``. Rows are found by it: different filters differ."""
 
     @abc.abstractmethod
     def weights(self, problem_index: np.ndarray, score: np.ndarray, is_correct: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from ops.selection.base import Filter
+from ops.selection.base import Filter, shortest
 
 
 class Kl(Filter):
@@ -34,7 +34,7 @@ class Kl(Filter):
 
     @property
     def label(self) -> str:
-        return f"exp({self.verifier} / {self.beta:g})"
+        return f"exp({self.verifier} / {shortest(self.beta)})"
 
     def weights(self, problem_index: np.ndarray, score: np.ndarray, is_correct: np.ndarray) -> np.ndarray:
         parseable = ~np.isnan(score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -32,7 +33,9 @@ class Quantile(Filter):
 
     @property
     def label(self) -> str:
-        return f"{self.verifier} top {100 * (1 - self.q):.3g} %"
+        with localcontext(prec=400):  # exact, in decimals: 100 * (1 - 0.8) is not 20 in binary
+            percent = (100 * (1 - Decimal(repr(self.q)))).normalize()
+        return f"{self.verifier} top {percent:f} %"
 
     def weights(self, problem_index: np.ndarray, score: np.ndarray, is_correct: np.ndarray) -> np.ndarray:
         kept = np.zeros(len(score))

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ops.selection.base import Filter
+from ops.selection.base import Filter, shortest
 
 
 class Threshold(Filter):
@@ -27,7 +27,7 @@ class Threshold(Filter):
 
     @property
     def label(self) -> str:
-        return f"{self.verifier} ≥ {self.threshold:g}"
+        return f"{self.verifier} ≥ {shortest(self.threshold)}"
 
     def weights(self, problem_index: np.ndarray, score: np.ndarray, is_correct: np.ndarray) -> np.ndarray:
         return np.where(np.isnan(score), 0.0, score >= self.threshold).astype(float)

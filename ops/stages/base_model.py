@@ -12,7 +12,7 @@ import polars as pl
 
 from ops.errors import ModelError
 from ops.lab import Lab
-from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel
+from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel, askable
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
 from ops.verifiers.base import ModelVerifier
@@ -29,21 +29,20 @@ def obtain_base_model(lab: Lab) -> StageResult:
     """
 
     def compute() -> pl.DataFrame:
-        rows = [_row(lab, lab.experiment.model, lab.plan.models[0], "base", ())]
+        rows = [_row(lab, lab.experiment.model, lab.plan.models[0], "base")]
         seen = {lab.plan.models[0]}
         for i, model in lab.experiment.verifier_models():
             fingerprint = lab.plan.verifier_models[lab.experiment.verifiers[i].called]
             if fingerprint not in seen:
-                rows.append(_row(lab, model, fingerprint, "verifier", (i,)))
+                rows.append(_row(lab, model, fingerprint, "verifier"))
                 seen.add(fingerprint)
         return pl.DataFrame(rows, schema=polars_schema("models"))
 
+    _check_choices(lab)
     return lab.materialise("models", "base_model", None, compute, model_metadata)
 
 
-def _row(
-    lab: Lab, model: AskableModel | RecordedModel, fingerprint: str, role: str, verifiers: tuple[int, ...]
-) -> dict[str, Any]:
+def _row(lab: Lab, model: AskableModel | RecordedModel, fingerprint: str, role: str) -> dict[str, Any]:
     if isinstance(model, RecordedModel):
         return _row_without_training(fingerprint, role, model.shown, path=None, n_parameters=None)
     if isinstance(model, BuiltinModel):
@@ -129,9 +128,6 @@ def _adopted(lab: Lab, model: FolderModel | HubModel, fingerprint: str, role: st
 
     start = time.monotonic()
     folder = locate_checkpoint(model)
-    for verifier in lab.experiment.verifiers:
-        if isinstance(verifier, ModelVerifier) and (verifier.model or lab.experiment.model) == model:
-            _check_choices(lab, model, folder, verifier)
     row = _row_without_training(fingerprint, role, model.shown, str(folder), _stored_parameters(folder))
     return row | {"seconds": time.monotonic() - start}
 
@@ -150,25 +146,33 @@ def _row_without_training(
     return {name: known.get(name) for name in polars_schema("models")}
 
 
-def _check_choices(lab: Lab, model: AskableModel, folder: Path, verifier: ModelVerifier) -> None:
-    """Verifiers that read a choice off the next token need one token for each; better known before sampling."""
+CHOICES = {"logit": "choices", "p_true": "p_true_choices"}
+"""Verifiers that read a choice off the next token, and the words of the prompt format."""
+
+
+def _check_choices(lab: Lab) -> None:
+    """Each choice has to be one token of the model that is asked; better known before sampling."""
+    from ops.checkpoints import locate_checkpoint
     from ops.engines.transformers_engine import load_tokenizer
 
-    field = {"logit": "choices", "p_true": "p_true_choices"}.get(verifier.name)
-    if field is None:
-        return
-    choices = getattr(lab.prompt_format(model), field)
-    tokenizer = load_tokenizer(folder)
-    for word in choices:
-        ids = tokenizer(word, add_special_tokens=False)["input_ids"]
-        if len(ids) != 1:
-            raise ModelError(
-                str(folder),
-                f"the choice {word!r} of {verifier.called} verification is {len(ids)} tokens of this model, "
-                "expected one token",
-                field="verifiers",
-                remedy=f"leave the {verifier.called} verifier out",
-            )
+    for verifier in lab.experiment.verifiers:
+        if not isinstance(verifier, ModelVerifier) or verifier.name not in CHOICES:
+            continue
+        model = verifier.model or askable(lab.experiment.model)
+        if isinstance(model, BuiltinModel):
+            continue
+        folder = locate_checkpoint(model)
+        tokenizer = load_tokenizer(folder)
+        for word in getattr(lab.prompt_format(model), CHOICES[verifier.name]):
+            ids = tokenizer(word, add_special_tokens=False)["input_ids"]
+            if len(ids) != 1:
+                raise ModelError(
+                    str(folder),
+                    f"the choice {word!r} of {verifier.called} verification is {len(ids)} tokens of this model, "
+                    "expected one token",
+                    field="verifiers",
+                    remedy=f"leave the {verifier.called} verifier out",
+                )
 
 
 def _stored_parameters(folder: Path) -> int:

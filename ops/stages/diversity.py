@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ops.estimation.bootstrap import mean_interval
-from ops.estimation.diversity import distinct_in_k, entropy_nats, hit_probability, powers_of_two
+from ops.estimation.diversity import distinct_in_k, entropy_nats, hit_probability, measured_ks
 from ops.lab import Lab
 from ops.stages.measured import Responses, bootstrap_of, splits_of
 from ops.storage.schemas import polars_schema
@@ -50,17 +50,22 @@ def measure_diversity(lab: Lab, iteration: int) -> StageResult:
 
 
 def _per_problem(responses: Responses) -> dict[tuple[str, int | None], np.ndarray]:
-    """Values [P] of every (metric, k), for k up to the smallest group."""
+    """Values [P] of every (metric, k), NaN where a problem has fewer than k responses; ``measured_ks`` chooses k.
+
+    Where no response of the split has an answer (recorded labels are the truth, say) nothing is known of how many are
+    distinct: NaN, not 0.
+    """
     answers = responses.frame["answer"].to_list()
     bounds = np.flatnonzero(np.r_[True, np.diff(responses.problem_index) != 0, True])
     groups = [answers[start:stop] for start, stop in itertools.pairwise(bounds)]
     correct_P = np.bincount(responses.problem_index, weights=responses.is_correct).astype(int)
-    n = min(len(group) for group in groups)
+    has_answers = any(answer is not None for answer in answers)
     values: dict[tuple[str, int | None], np.ndarray] = {}
-    for k in powers_of_two(n):
+    for k in measured_ks(np.array([len(group) for group in groups])):
         kernels = {len(group): hit_probability(len(group), k) for group in groups}
         values["pass_at_k", k] = np.array([kernels[len(g)][c] for g, c in zip(groups, correct_P, strict=True)])
-        values["distinct_answers_in_k", k] = np.array([distinct_in_k(group, k) for group in groups])
+        distinct_P = np.array([distinct_in_k(group, k) for group in groups])
+        values["distinct_answers_in_k", k] = distinct_P if has_answers else np.full(len(groups), np.nan)
     values["answer_entropy_nats", None] = np.array([entropy_nats(group) for group in groups])
     return values
 

@@ -54,7 +54,9 @@ def _row(lab: Lab, table: ScoreTable, item: Filter, responses: Responses, counts
     # a filter that reads no score, or several, ranks nothing: its AUROC is undefined
     score = next(iter(scores.values())) if len(scores) == 1 else np.full(len(unparseable), np.nan)
     weights = item.weights_of(responses.problem_index, scores, responses.is_correct)
-    estimate = estimate_gap(responses.problem_index, responses.is_correct, weights, counts_RP, confidence)
+    estimate = estimate_gap(
+        responses.problem_index, responses.is_correct, weights, counts_RP, confidence, accepts=item.accepts
+    )
     size_P = per_problem(responses.problem_index, np.ones(len(score)), len(responses.problem_ids))
     strict_P = per_problem(responses.problem_index, responses.is_strict.astype(float), len(size_P)) / size_P
     row: dict[str, Any] = {

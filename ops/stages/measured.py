@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ops.errors import StorageError
 from ops.estimation.bootstrap import resample_counts
 from ops.lab import Lab
 from ops.plan import asset_name
@@ -50,7 +51,7 @@ class Scores:
         score: float [N], NaN where unparseable.
         accepts: bool [N], the verifier's own verdict is correct.
         unparseable: bool [N].
-        n_tokens: int [N], new tokens the verifier drew.
+        n_tokens: float [N], new tokens the verifier drew; NaN where not known (recorded scores).
     """
 
     score: np.ndarray
@@ -99,18 +100,40 @@ class ScoreTable:
         columns = ["verifier", "response_id", "score", "verdict", "n_tokens"]
         fingerprint = lab.plan.fingerprints[asset_name("verification_scores", iteration)]
         frame = lab.store.read("verification_scores", fingerprint, columns)
+        self._fingerprint = fingerprint
         self._parts = {str(name[0]): part for name, part in frame.partition_by("verifier", as_dict=True).items()}
 
     def of(self, verifier: str, responses: Responses) -> Scores:
-        """One verifier's scores in the responses' order."""
-        joined = responses.frame.select("response_id").join(
-            self._parts[verifier], on="response_id", how="left", maintain_order="left"
-        )
+        """One verifier's scores in the responses' order.
+
+        Raises:
+            StorageError: a response that the verifier has not scored, or has scored more than once. (A verdict that
+                could not be parsed is a row of its own, not a missing one.)
+        """
+        part = self._parts.get(verifier)
+        if part is None:
+            raise self._incomplete(f"no scores by {verifier} (there are: {', '.join(self._parts) or 'none'})")
+        wanted = responses.frame.select("response_id")
+        joined = wanted.join(part, on="response_id", how="left", maintain_order="left")
+        missing = joined["verdict"].null_count()
+        if missing or joined.height != wanted.height:
+            raise self._incomplete(
+                f"{missing:,} of {wanted.height:,} responses have no score by {verifier}"
+                if missing
+                else f"{joined.height - wanted.height:,} scores by {verifier} are of responses that have one already"
+            )
         return Scores(
             joined["score"].fill_null(float("nan")).to_numpy().copy(),
             (joined["verdict"] == "correct").to_numpy(),
             (joined["verdict"] == "unparseable").to_numpy(),
-            joined["n_tokens"].fill_null(0).to_numpy(),
+            joined["n_tokens"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
+        )
+
+    def _incomplete(self, problem: str) -> StorageError:
+        return StorageError(
+            f"verification_scores {self._fingerprint}",
+            problem,
+            remedy="the table does not belong to these generations: delete its file and run the experiment again",
         )
 
 

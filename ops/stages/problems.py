@@ -12,7 +12,7 @@ from ops.builtin.sizes import RECIPES
 from ops.config import Experiment
 from ops.errors import DatasetError
 from ops.lab import Lab
-from ops.models import BuiltinModel
+from ops.models import BuiltinModel, FolderModel, HubModel
 from ops.recorded import read_recorded
 from ops.storage.schemas import polars_schema
 from ops.types import Problem, StageResult
@@ -59,7 +59,8 @@ def check_problem_files(experiment: Experiment) -> tuple[list[Problem], list[Pro
     if experiment.engine.replays:
         responses = read_recorded(experiment.engine, task)
         posed = list({item.problem.problem_id: item.problem for item in responses}.values())
-        return [p for p in posed if p.split == "eval"], [p for p in posed if p.split == "train"]
+        evaluation, training = ([p for p in posed if p.split == split] for split in ("eval", "train"))
+        return _disjoint(experiment, evaluation, training, experiment.engine.path, "engine.path")
     if config.train_file is None or config.eval_file is None:
         return [], []
     from ops.tasks.rows import read_problem_file
@@ -68,14 +69,20 @@ def check_problem_files(experiment: Experiment) -> tuple[list[Problem], list[Pro
     evaluation = _first(read_problem_file(task, config.eval_file, "eval"), config.eval, config.eval_file, "eval")
     training = read_problem_file(task, config.train_file, "train")
     training = _first(training, count, config.train_file, "train_per_iteration")
+    return _disjoint(experiment, evaluation, training, config.eval_file, "problems.eval_file")
+
+
+def _disjoint(
+    experiment: Experiment, evaluation: list[Problem], training: list[Problem], path: str, field: str
+) -> tuple[list[Problem], list[Problem]]:
     shared = overlap(experiment, evaluation, training)
     if shared:
         raise DatasetError(
-            config.eval_file,
-            f"{len(shared)} problems are trained on as well, e.g. {shared[0]}",
-            field="problems.eval_file",
-            remedy="take them out of it; a built-in model was pretrained on all problems of the task's training split, "
-            "so with one of those take evaluation problems from `task.generate('eval', ...)`",
+            path,
+            f"{len(shared)} problems to evaluate are trained on as well, e.g. {shared[0]}",
+            field=field,
+            remedy="take them out of it; a built-in model, generator or verifier, was pretrained on all problems "
+            "of the task's training split: with one of those take evaluation problems of `task.generate('eval', ...)`",
         )
     return evaluation, training
 
@@ -87,16 +94,22 @@ def stored_problems(lab: Lab) -> list[Problem]:
 
 
 def overlap(experiment: Experiment, evaluation: Sequence[Problem], training: Sequence[Problem]) -> list[str]:
-    """Content keys of evaluation problems that are fine-tuned on, or that a built-in model's pretraining may pose."""
+    """Content keys of evaluation problems that some model has seen, or may have.
+
+    Those that are fine-tuned on (under whatever id), that the pretraining of a built-in generator or verifier may pose,
+    and that few-shot prompts show with their solution.
+    """
     task = experiment.task
     trained = {task.content_key(problem) for problem in training}
-    if not isinstance(experiment.model, BuiltinModel):  # few-shot prompts show these with their solution
+    ids = {problem.problem_id for problem in training}
+    models = [experiment.model, *(model for _, model in experiment.verifier_models())]
+    if any(isinstance(model, FolderModel | HubModel) for model in models):
         trained |= {task.content_key(problem) for problem, _ in task.examples()}
-    recipe = RECIPES[experiment.model.recipe] if isinstance(experiment.model, BuiltinModel) else None
+    recipes = [RECIPES[model.recipe] for model in models if isinstance(model, BuiltinModel)]
     return sorted(
         key
         for problem, key in ((problem, task.content_key(problem)) for problem in evaluation)
-        if key in trained or (recipe is not None and recipe.may_pose(problem))
+        if key in trained or problem.problem_id in ids or any(recipe.may_pose(problem) for recipe in recipes)
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ops.estimation.gap import per_problem
+from ops.estimation.correlation import pearson_draws
 from ops.reporting.words import interval
 from ops.selection.conjunction import And
 from ops.stages.study_thresholds import Row, gaps_at
@@ -69,7 +69,8 @@ def _correlation(cohort: Cohort, confidence: float) -> Row:
             if a.name != b.name:
                 scores = measured.score(a.called), measured.score(b.called)
                 index = measured.splits["eval"].problem_index
-                found.setdefault(f"{a.called}-{b.called}", []).append(pearson(index, *scores, cohort.counts_RP))
+                estimate = Estimate(*pearson_draws(index, *scores, cohort.counts_RP))
+                found.setdefault(f"{a.called}-{b.called}", []).append(estimate)
     means = {name: mean_of(items) for name, items in found.items()}
     known = {name: item for name, item in means.items() if not np.isnan(item.value)}
     if not known:
@@ -80,23 +81,3 @@ def _correlation(cohort: Cohort, confidence: float) -> Row:
         f"mean Pearson correlation of scores {interval(value, sign=True)} (low below {LOW_CORRELATION:g}): {parts}"
     )
     return "4b", cohort.task, statement, below(value, LOW_CORRELATION), evidence, value
-
-
-def pearson(problem_index: np.ndarray, first: np.ndarray, second: np.ndarray, counts_RP: np.ndarray) -> Estimate:
-    """Pearson correlation over the responses that both scored, with its resamples (as ``ops.estimation.correlation``).
-
-    Undefined where either is constant.
-    """
-    used = ~np.isnan(first) & ~np.isnan(second)
-    if not used.any() or len(np.unique(first[used])) < 2 or len(np.unique(second[used])) < 2:
-        return Estimate(float("nan"), np.array([]))
-    x, y = ((value[used] - value[used].mean()) / value[used].std() for value in (first, second))
-    parts = (np.ones(len(x)), x, y, x * x, y * y, x * y)
-    moments_PK = np.stack([per_problem(problem_index[used], part, counts_RP.shape[1]) for part in parts], axis=1)
-    return Estimate(float(_ratio(moments_PK.sum(0))), _ratio(counts_RP @ moments_PK))
-
-
-def _ratio(moments: np.ndarray) -> np.ndarray:
-    n, x, y, xx, yy, xy = np.moveaxis(moments, -1, 0)
-    spread = (n * xx - x * x) * (n * yy - y * y)
-    return np.divide(n * xy - x * y, np.sqrt(np.maximum(spread, 0)), out=np.full_like(n, np.nan), where=spread > 1e-9)

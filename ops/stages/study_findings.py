@@ -12,11 +12,23 @@ from ops.reporting.numbers import interval_of, number_of
 from ops.reporting.words import interval, number
 from ops.stages.measured import with_ends, without_nan
 from ops.stages.study_agreement import ensemble_findings
-from ops.stages.study_scaling import verified_by_model
+from ops.stages.study_bow import bow_of
+from ops.stages.study_scaling import points_by_rule, verified_by_model
 from ops.stages.study_thresholds import threshold_findings
 from ops.stages.study_values import Cohort, cohorts_of
 from ops.storage.schemas import polars_schema
-from ops.study_findings import LINEAR_R_SQUARED, UNDECIDED, Outcome, above, below, opposite, rises_linearly
+from ops.study_findings import (
+    LINEAR_R_SQUARED,
+    MATERIAL_BOW,
+    MODELS_FOR_A_BOW,
+    UNDECIDED,
+    Outcome,
+    above,
+    below,
+    is_linear,
+    opposite,
+    rises_linearly,
+)
 from ops.study_plan import StudyBench
 from ops.types import Interval, StageResult
 
@@ -48,7 +60,7 @@ def measure_findings(bench: StudyBench) -> StageResult:
         confidence = bench.study.statistics.confidence
         rows: list[dict[str, Any]] = []
         for cohort in cohorts:
-            rows += _scaling(laws, cohort.task)
+            rows += _scaling(bench, laws, cohort)
             rows += _cross(bench, cohort, confidence)
             rows += [finding(*row) for row in threshold_findings(cohort, cohorts, confidence)]
             rows += [finding(*row) for row in ensemble_findings(cohort, confidence)]
@@ -60,25 +72,32 @@ def measure_findings(bench: StudyBench) -> StageResult:
     return bench.materialise("findings", "findings", compute, metadata)
 
 
-def _scaling(laws: pl.DataFrame, task: str) -> Iterator[dict[str, Any]]:
+def _scaling(bench: StudyBench, laws: pl.DataFrame, cohort: Cohort) -> Iterator[dict[str, Any]]:
     """1a and 1b per family and rule of score CoT."""
+    task, confidence = cohort.task, bench.study.statistics.confidence
     rows = laws.filter((pl.col("task") == task) & (pl.col("mechanism") == CONFIRMED))
     if rows.is_empty():
         for name, statement in (("1a", LINEAR), ("1b", NOT_LINEAR)):
             yield _not_measured(name, task, statement, "no score CoT check of a model whose FLOPs are known")
+    points = points_by_rule(bench, cohort) if rows.height else {}
     for row in rows.iter_rows(named=True):
         slope, r_squared = (interval_of(row, name) for name in ("slope", "r_squared"))
         slope_t = Interval(slope.value, number_of(row["slope_t_low"]), number_of(row["slope_t_high"]))
-        outcome = rises_linearly(slope, slope_t, r_squared, row["n_models"])
+        family = [point for point in points[row["rule"], row["metric"]] if point.family == row["family"]]
+        bow = bow_of(family, confidence)
+        decided = (slope, slope_t, r_squared, bow.beyond, row["n_models"])
+        share = f"more than {100 * MATERIAL_BOW:g} % of the rise by {interval(bow.beyond, sign=True)}"
+        bend = f"a parabola bows by {interval(bow.height, sign=True)}, {share}"
         evidence = (
             f"{row['rule']}, family {row['family']}, {row['n_models']} models: slope {interval(slope, sign=True)} per "
             f"factor of ten in FLOPs over problems, t interval [{number(slope_t.low, sign=True)}, "
-            f"{number(slope_t.high, sign=True)}]; R² {interval(r_squared)} (linear from {LINEAR_R_SQUARED})"
+            f"{number(slope_t.high, sign=True)}]; R² {interval(r_squared)} (linear from {LINEAR_R_SQUARED}); "
+            f"{bend if row['n_models'] >= MODELS_FOR_A_BOW else 'too few models to see a bow'}"
         )
         if row["metric"] == "relative_gap":
-            yield finding("1a", task, LINEAR, outcome, evidence, slope)
+            yield finding("1a", task, LINEAR, rises_linearly(*decided), evidence, slope)
         else:
-            yield finding("1b", task, NOT_LINEAR, opposite(outcome), evidence, slope)
+            yield finding("1b", task, NOT_LINEAR, opposite(is_linear(*decided)), evidence, slope)
 
 
 def _cross(bench: StudyBench, cohort: Cohort, confidence: float) -> Iterator[dict[str, Any]]:

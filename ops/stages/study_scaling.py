@@ -10,9 +10,10 @@ from ops.estimation.scaling import ScalingFit, ScalingPoint, fit_scaling
 from ops.stages.measured import with_ends, without_nan
 from ops.stages.study_values import Cohort, Measured, cohorts_of
 from ops.storage.schemas import polars_schema
+from ops.study import is_cross
 from ops.study_plan import Compute, StudyBench
 from ops.types import StageResult
-from ops.verifiers.base import ModelVerifier
+from ops.verifiers.base import ModelVerifier, Verifier
 
 METRICS = ("relative_gap", "gap")
 ENDS = ("", "_low", "_high")
@@ -78,22 +79,31 @@ def _points(bench: StudyBench, cohort: Cohort, measured: Measured) -> list[dict[
 
 
 def _laws(bench: StudyBench, cohort: Cohort) -> list[dict[str, Any]]:
-    points: dict[tuple[str, str], list[ScalingPoint]] = {}
-    about: dict[str, dict[str, Any]] = {}
-    for measured in cohort.measured:
-        compute = bench.compute_of(measured.name)
-        if compute.flops is None:
-            continue
-        rows = _measured_rows(bench, measured)
-        for item in measured.own_filters():
-            about.setdefault(item.label, rows[item.label])
-            for metric, point in _scaling_points(cohort, measured, item, compute).items():
-                points.setdefault((item.label, metric), []).append(point)
+    about = {
+        item.label: _measured_rows(bench, measured)[item.label]
+        for measured in cohort.measured
+        for item in measured.own_filters()
+    }
     return [
         _law(cohort.task, about[rule], metric, fit)
-        for (rule, metric), found in points.items()
+        for (rule, metric), found in points_by_rule(bench, cohort).items()
         for fit in fit_scaling(found, bench.study.statistics.confidence)
     ]
+
+
+def points_by_rule(bench: StudyBench, cohort: Cohort) -> dict[tuple[str, str], list[ScalingPoint]]:
+    """Models whose FLOPs are known, with their resamples, by (own filter's label, metric)."""
+    key = f"points {cohort.task}"
+    if key not in bench.cache:
+        points: dict[tuple[str, str], list[ScalingPoint]] = {}
+        for measured in cohort.measured:
+            compute = bench.compute_of(measured.name)
+            for item in measured.own_filters() if compute.flops is not None else ():
+                for metric, point in _scaling_points(cohort, measured, item, compute).items():
+                    points.setdefault((item.label, metric), []).append(point)
+        bench.cache[key] = points
+    found: dict[tuple[str, str], list[ScalingPoint]] = bench.cache[key]
+    return found
 
 
 def _scaling_points(cohort: Cohort, measured: Measured, item: Any, compute: Compute) -> dict[str, ScalingPoint]:
@@ -145,11 +155,6 @@ def measure_cross(bench: StudyBench) -> StageResult:
     return bench.materialise("cross_verification", "cross_verification", compute, metadata)
 
 
-def crossed_mechanisms(measured: Measured) -> set[str]:
-    """Labels of the verifiers that also check this model's responses through another model."""
-    return {name for name, _ in measured.member.crossed.values()}
-
-
 def _cells(bench: StudyBench, cohort: Cohort, measured: Measured) -> list[dict[str, Any]]:
     """Of one generator: itself and every model that cross-verifies it."""
     rows, generator = _measured_rows(bench, measured), bench.compute_of(measured.name)
@@ -184,7 +189,9 @@ def _cells(bench: StudyBench, cohort: Cohort, measured: Measured) -> list[dict[s
 def verified_by_model(measured: Measured, labels: tuple[str, ...]) -> tuple[str, str] | None:
     """(label of the check, label of the model that it asks) of a filter on one check that other models run too.
 
-    None for any other filter. Where an experiment of its own file cross-verifies, the model keeps its own name.
+    None for any other filter. Where an experiment of its own file cross-verifies, the model keeps its own name, and the
+    check is called as the generator's own check of the same settings; where there is none, by the label that the
+    experiment gives it, or by its name.
     """
     if len(labels) != 1:
         return None
@@ -193,11 +200,18 @@ def verified_by_model(measured: Measured, labels: tuple[str, ...]) -> tuple[str,
         return member.crossed[labels[0]]
     if not isinstance(verifier, ModelVerifier):
         return None
-    if verifier.model is not None and verifier.model != member.experiment.model:
-        return verifier.name, verifier.model.shown
-    crossed = crossed_mechanisms(measured) | {
-        item.name
-        for item in measured.verifiers.values()
-        if isinstance(item, ModelVerifier) and item.model is not None and member.joined
+    if is_cross(verifier, member) and verifier.model is not None:
+        return _own_label(measured, verifier), verifier.model.shown
+    crossed = {name for name, _ in member.crossed.values()} | {
+        _own_label(measured, item) for item in measured.verifiers.values() if member.joined and is_cross(item, member)
     }
     return (labels[0], member.model) if labels[0] in crossed else None
+
+
+def _own_label(measured: Measured, crossed: Verifier) -> str:
+    """The generator's own check with a cross-verifier's settings; without one the latter's given label, or name."""
+    settings = crossed.model_dump(exclude={"label", "model"})
+    for item in measured.own_verifiers():
+        if item.model_dump(exclude={"label", "model"}) == settings:
+            return item.called
+    return crossed.label or crossed.name

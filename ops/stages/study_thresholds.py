@@ -43,13 +43,16 @@ def threshold_findings(cohort: Cohort, cohorts: list[Cohort], confidence: float)
 
 
 def curve(measured: Measured, verifier: Verifier) -> tuple[np.ndarray, np.ndarray] | None:
-    """(places x [T] in 0..1 of the score's range, gaps [P, T]) at the thresholds that keep enough; None without any."""
+    """(places x [T] in 0..1 of the score's range, gaps [P, T]) at the thresholds that keep enough; None without any.
+
+    What is kept is counted on the train responses; without a train split on the evaluation responses, which chooses
+    thresholds by how much they keep, not by their gap.
+    """
     if verifier.score_range is None or np.isnan(measured.score(verifier.called)).all():
         return None
     low, high = verifier.score_range
     x_T = np.arange(GRID) / (GRID - 1)
-    chosen_on = "train" if "train" in measured.splits else "eval"
-    score = measured.score(verifier.called, chosen_on)
+    score = measured.score(verifier.called, "train" if "train" in measured.splits else "eval")
     x_T = x_T[[float((score >= low + (high - low) * x).mean()) >= MIN_KEPT for x in x_T]]
     if not len(x_T):
         return None
@@ -101,43 +104,60 @@ def _rising(cohort: Cohort, confidence: float) -> Row:
     for measured in cohort.measured:
         for verifier in _of(measured, RISING):
             slope, fall_of = _fitted(cohort, measured, verifier, 1), _fall(cohort, measured, verifier)
-            if slope is not None and fall_of is not None:
+            if slope is not None:
                 slopes[measured.member.model] = slope
-                falls.append(fall_of)
+                falls += [fall_of] if fall_of is not None else []
     if not slopes:
         return "3b", cohort.task, statement, UNDECIDED, "no score CoT check with enough thresholds", _UNDEFINED
     rise, fall = (mean_of(items).interval(confidence) for items in (list(slopes.values()), falls))
-    evidence = (
-        f"score_cot: slope {interval(rise, sign=True)} over the score's range ({_by_model(slopes, confidence)}); "
-        f"fall from the peak on train to the highest threshold {interval(fall, sign=True)}"
-    )
+    if falls:
+        of = "" if len(falls) == len(slopes) else f" ({len(falls)} models with training problems)"
+        fallen = f"fall from the peak, chosen on train, to the highest threshold {interval(fall, sign=True)}{of}"
+    else:
+        fallen = "no training problems to choose the peak on, so the fall from it to the highest threshold is unknown"
+    slope_words = f"slope {interval(rise, sign=True)} over the score's range ({_by_model(slopes, confidence)})"
+    evidence = f"score_cot: {slope_words}; {fallen}"
     return "3b", cohort.task, statement, rises_with_threshold(rise, fall), evidence, rise
 
 
 def _fall(cohort: Cohort, measured: Measured, verifier: Verifier) -> Estimate | None:
-    """Gap at the threshold that is best on train minus that at the highest one, both on the evaluation problems."""
+    """Gap at the threshold that is best on train minus that at the highest one, both on the evaluation problems.
+
+    None without train problems: a peak chosen on the problems it is measured on is never below the end.
+    """
     found = curve(measured, verifier)
-    if found is None:
+    if found is None or "train" not in measured.splits:
         return None
     x_T, gap_PT = found
     low, high = verifier.score_range or (0.0, 1.0)
-    split = "train" if "train" in measured.splits else "eval"
-    on_train = [float(gaps_at(measured, verifier, low + (high - low) * x, split).mean()) for x in x_T]
+    on_train = [float(gaps_at(measured, verifier, low + (high - low) * x, "train").mean()) for x in x_T]
     return cohort.mean(gap_PT[:, int(np.argmax(on_train))] - gap_PT[:, -1])
 
 
 def best_threshold(measured: Measured, verifier: Verifier) -> float | None:
-    """The threshold with the largest gap on the train problems; None without them or without a score."""
+    """The threshold with the largest gap on the train problems; None without them or without a score. Found once."""
+    if verifier.called not in measured.best_thresholds:
+        measured.best_thresholds[verifier.called] = _best_threshold(measured, verifier)
+    return measured.best_thresholds[verifier.called]
+
+
+def _best_threshold(measured: Measured, verifier: Verifier) -> float | None:
     if "train" not in measured.splits:
         return None
-    responses, score = measured.splits["train"], measured.score(verifier.called, "train")
-    grid = default_thresholds(score, THRESHOLDS)
+    grid = default_thresholds(measured.score(verifier.called, "train"), THRESHOLDS)
     if not len(grid):
         return None
-    once_RP = np.ones((1, len(responses.problem_ids)))
-    scored = ScoredResponses(responses.problem_index, score, responses.is_correct, once_RP)
-    found = best_on_train(scored, scored, 0.95, thresholds=grid)
+    train, evaluation = (_scored_once(measured, verifier, split) for split in ("train", "eval"))
+    found = best_on_train(train, evaluation, 0.95, thresholds=grid)
     return None if found is None else found.value
+
+
+def _scored_once(measured: Measured, verifier: Verifier, split: str) -> ScoredResponses:
+    """One split with every problem once instead of resamples: only the choice is wanted, not its interval."""
+    responses = measured.splits[split]
+    once_RP = np.ones((1, len(responses.problem_ids)))
+    score = measured.score(verifier.called, split)
+    return ScoredResponses(responses.problem_index, score, responses.is_correct, once_RP)
 
 
 def _loss(cohort: Cohort, target: Measured, source: Measured, verifier: Verifier) -> Estimate | None:

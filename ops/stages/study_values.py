@@ -15,10 +15,10 @@ from ops.estimation.bootstrap import mean_draws, percentile_interval, resample_c
 from ops.estimation.gap import ProblemGaps, problem_gaps
 from ops.selection.base import Filter
 from ops.stages.measured import Responses, ScoreTable, splits_of
-from ops.study import Member
+from ops.study import is_cross
 from ops.study_plan import StudyBench
 from ops.types import Interval
-from ops.verifiers.base import ModelVerifier, Verifier
+from ops.verifiers.base import Verifier
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,10 @@ def mean_of(estimates: list[Estimate]) -> Estimate:
 
 
 class Measured:
-    """One model's responses to one task, read once; ``name`` is the experiment's."""
+    """One model's responses to one task, read once; ``name`` is the experiment's.
+
+    ``best_thresholds`` keeps those that ``ops.stages.study_thresholds`` has found, by the check's label.
+    """
 
     def __init__(self, bench: StudyBench, name: str) -> None:
         lab = bench.labs[name]
@@ -53,6 +56,7 @@ class Measured:
         self.table = ScoreTable(lab, 0)
         self.verifiers: Mapping[str, Verifier] = {item.called: item for item in lab.experiment.verifiers}
         self._scores: dict[tuple[str, str], np.ndarray] = {}
+        self.best_thresholds: dict[str, float | None] = {}
 
     @property
     def problem_ids(self) -> list[str]:
@@ -82,13 +86,6 @@ class Measured:
         return [item for item in self.lab.experiment.measured_filters() if own.issuperset(item.verifier_names)]
 
 
-def is_cross(verifier: Verifier, member: Member) -> bool:
-    """Whether it asks another model than the generator."""
-    if verifier.called in member.crossed:
-        return True
-    return isinstance(verifier, ModelVerifier) and verifier.model not in (None, member.experiment.model)
-
-
 def gaps_of_weights(responses: Responses, weights: np.ndarray) -> ProblemGaps:
     """Per-problem gaps of weights [N]."""
     return problem_gaps(responses.problem_index, responses.is_correct, weights, len(responses.problem_ids))
@@ -114,11 +111,17 @@ class Cohort:
 
 
 def cohorts_of(bench: StudyBench) -> list[Cohort]:
-    """All complete experiments by task and evaluation problems.
+    """All complete experiments by task and evaluation problems, read once per bench.
 
     Where experiments of one task met other problems, the first cohort has the task's name, the others the name of
     their first experiment behind it: ``gsm8k/EXPERIMENT``.
     """
+    if "cohorts" not in bench.cache:
+        bench.cache["cohorts"] = _cohorts(bench)
+    return bench.cache["cohorts"]
+
+
+def _cohorts(bench: StudyBench) -> list[Cohort]:
     groups: dict[tuple[str, tuple[str, ...]], list[Measured]] = {}
     for name in bench.labs:
         measured = Measured(bench, name)
@@ -133,11 +136,6 @@ def cohorts_of(bench: StudyBench) -> list[Cohort]:
         counts_RP = resample_counts(len(ids), statistics.resamples, statistics.seed)
         cohorts.append(Cohort(label, tuple(members), counts_RP))
     return cohorts
-
-
-def task_of(cohorts: list[Cohort]) -> dict[str, str]:
-    """The cohort's label by experiment name."""
-    return {measured.name: cohort.task for cohort in cohorts for measured in cohort.measured}
 
 
 def pairs_of(cohort: Cohort) -> Iterator[tuple[Measured, Measured]]:

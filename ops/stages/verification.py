@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from ops.engines.fitting import Fitting
 from ops.errors import StorageError
 from ops.identity import short_hash
 from ops.lab import Lab
@@ -46,7 +47,9 @@ def verify_responses(lab: Lab, iteration: int) -> dict[str, Any]:
         missing = _missing(items_of(verifier, generations, problems), pool.keys())
         start = time.monotonic()
         if missing:
-            _score(lab, iteration, verifier, missing, pool)
+            refused = _score(lab, iteration, verifier, missing, pool)
+            if refused:
+                numbers[f"{verifier.called}_prompts_that_do_not_fit"] = refused
             seconds = time.monotonic() - start
             numbers[f"{verifier.called}_seconds"] = seconds
             numbers[f"{verifier.called}_responses_per_second"] = len(missing) / seconds
@@ -98,10 +101,11 @@ def _missing(items: list[VerificationItem], have: Container[str]) -> list[Verifi
     return [item for item in items if item.group in groups] if groups else missing
 
 
-def _score(lab: Lab, iteration: int, verifier: ModelVerifier, items: list[VerificationItem], pool: Pool) -> None:
+def _score(lab: Lab, iteration: int, verifier: ModelVerifier, items: list[VerificationItem], pool: Pool) -> int:
+    """Ask for ``items`` and commit what comes; returns how many prompts did not fit into the model's context."""
     waiting: list[tuple[Any, ...]] = []
     done = 0
-    engine, prompts = lab.engine(iteration, verifier), lab.prompt_format(verifier.model)
+    engine, prompts = Fitting(lab.engine(iteration, verifier)), lab.prompt_format(verifier.model)
     start = committed = last = time.monotonic()
     for finished in verifier.verify(engine, prompts, items):
         now = time.monotonic()
@@ -116,6 +120,7 @@ def _score(lab: Lab, iteration: int, verifier: ModelVerifier, items: list[Verifi
         lab.progress(f"iteration {iteration}: verifying by {verifier.called}", done, len(items), {"responses/s": rate})
     if waiting:
         pool.append(pl.DataFrame(waiting, schema=VERIFICATION_SCHEMA, orient="row"))
+    return engine.n_refused
 
 
 def collect_scores(lab: Lab, iteration: int) -> StageResult:
@@ -124,15 +129,15 @@ def collect_scores(lab: Lab, iteration: int) -> StageResult:
     def compute() -> pl.DataFrame:
         generations = _generations(lab, iteration, GENERATION_COLUMNS)
         problems = {problem.problem_id: problem for problem in problems_of(lab, iteration)}
-        scores: dict[str, np.ndarray] = {}
+        frames: dict[str, pl.DataFrame] = {}
         parts = []
         for verifier in lab.experiment.verifiers:
             if isinstance(verifier, ModelVerifier):
                 frame = _asked(lab, iteration, verifier, generations, problems)
                 model = lab.plan.verifier_model(verifier.called, iteration)
             else:
-                frame, model = _derived(lab, verifier, generations, scores), None
-            scores[verifier.called] = frame["score"].fill_null(float("nan")).to_numpy()
+                frame, model = _derived(lab, verifier, generations, frames), None
+            frames[verifier.called] = frame
             where = generations.select("split", "problem_id", "sample_index", "response_id")
             parts.append(
                 pl.concat([where, frame], how="horizontal").with_columns(
@@ -146,7 +151,7 @@ def collect_scores(lab: Lab, iteration: int) -> StageResult:
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
         numbers: dict[str, Any] = {"verifications": frame.height}
         for name, part in frame.group_by("verifier", maintain_order=True):
-            numbers[f"{name[0]}_accepted_fraction"] = share(part["verdict"] == "correct")
+            numbers[f"{name[0]}_says_correct_fraction"] = share(part["verdict"] == "correct")
             numbers[f"{name[0]}_unparseable_fraction"] = share(part["verdict"] == "unparseable")
         return numbers
 
@@ -163,7 +168,7 @@ def _asked(
     generations: pl.DataFrame,
     problems: Mapping[str, Problem],
 ) -> pl.DataFrame:
-    """Scores of a model verifier in the rows' order, k verifications of a response averaged."""
+    """Scores of a model verifier in the rows' order, k verifications of a response averaged, with today's verdict."""
     order = pl.DataFrame({"response_id": [item.identity for item in items_of(verifier, generations, problems)]})
     found = order.join(
         _pool(lab, iteration, verifier).read(order["response_id"]),
@@ -178,8 +183,6 @@ def _asked(
             f"{missing:,} of {found.height:,} verifications are not in their pool",
             remedy="run the experiment again: verification asks for what is missing",
         )
-    if verifier.n_repeats == 1:
-        return found
     rows = [Verification(*row) for row in found.iter_rows()]
     n = generations.height
     means = [combined(verifier, rows[i::n]) for i in range(n)]
@@ -188,27 +191,41 @@ def _asked(
 
 
 def seconds_by_verifier(lab: Lab, iteration: int) -> dict[str, float]:
-    """Wall time per response of every model verifier, all repeats together, as measured when it was asked."""
+    """Wall time per response by label, all repeats together, as measured when the models were asked.
+
+    A derived verifier costs what its members cost; one whose cost is not known is left out.
+    """
     generations = _generations(lab, iteration, GENERATION_COLUMNS)
     problems = {problem.problem_id: problem for problem in problems_of(lab, iteration)}
-    found = {}
+    found: dict[str, float] = {}
     for verifier in lab.experiment.verifiers:
         if isinstance(verifier, ModelVerifier):
             keys = [item.identity for item in items_of(verifier, generations, problems)]
             seconds = _pool(lab, iteration, verifier).read(keys)["seconds"]
             if len(seconds) == len(keys):
                 found[verifier.called] = float(seconds.sum()) / generations.height
+        elif verifier.is_free and all(name in found for name in verifier.members):
+            found[verifier.called] = sum(found[name] for name in verifier.members)
     return found
 
 
 def _derived(
-    lab: Lab, verifier: DerivedVerifier, generations: pl.DataFrame, scores: Mapping[str, np.ndarray]
+    lab: Lab, verifier: DerivedVerifier, generations: pl.DataFrame, frames: Mapping[str, pl.DataFrame]
 ) -> pl.DataFrame:
+    """Scores of a derived verifier; its tokens are its members'."""
     members = {item.called: item for item in lab.experiment.verifiers if item.called in verifier.members}
-    score_N = verifier.derive(generations, {name: scores[name] for name in verifier.members}, members)
+    score_N = verifier.derive(generations, _arrays(frames, verifier.members), members)
     known = [None if value != value else float(value) for value in score_N]
-    cells = [(value, verifier.verdict_of(value), "", 0) for value in known]
+    tokens = pl.Series([0] * len(known), dtype=pl.Int32) if verifier.is_free else pl.Series([None] * len(known))
+    for name in verifier.members:
+        tokens = tokens + frames[name]["n_tokens"]
+    cells = [(value, verifier.verdict_of(value), "", n) for value, n in zip(known, tokens, strict=True)]
     return pl.DataFrame(cells, schema=_SCORE_SCHEMA, orient="row")
+
+
+def _arrays(frames: Mapping[str, pl.DataFrame], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Scores by label, NaN where unparseable."""
+    return {name: frames[name]["score"].fill_null(float("nan")).to_numpy() for name in names}
 
 
 def _generations(lab: Lab, iteration: int, columns: list[str]) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ops.errors import ExperimentError
 from ops.estimation.auroc import auroc_interval
 from ops.estimation.calibration import Calibration, calibrate
 from ops.estimation.classification import classify, oracle_minus_selected
@@ -29,12 +30,32 @@ from ops.verifiers.base import Verifier
 _UNDEFINED = Interval(float("nan"), float("nan"), float("nan"))
 
 
+ROUNDING = 1e-6
+"""Of a range: how far outside of it a score may lie that was computed in single precision."""
+
+
 def probability_of(verifier: Verifier, score: np.ndarray) -> np.ndarray | None:
-    """Scores [N] mapped linearly from the verifier's range to [0, 1]; None where it has no such range."""
+    """Scores [N] mapped linearly from the verifier's range to [0, 1]; None where it has no such range.
+
+    Raises:
+        ExperimentError: a score outside of the range. What a model is asked for lies inside by construction, so it is
+            a recorded score, and the ``scale`` declared for it is not its scale.
+    """
     if verifier.score_range is None:
         return None
     low, high = verifier.score_range
-    return np.clip((score - low) / (high - low), 0.0, 1.0)
+    probability = (score - low) / (high - low)
+    outside = score[(probability < -ROUNDING) | (probability > 1.0 + ROUNDING)]
+    if len(outside):
+        worst = float(outside[np.abs(outside - (low + high) / 2.0).argmax()])
+        raise ExperimentError(
+            f"verifier {verifier.called}",
+            f"{len(outside):,} of {len(score):,} scores lie outside of the scale [{low:g}, {high:g}], "
+            f"for example {worst!r}",
+            field=f"verifiers[{verifier.called}].scale",
+            remedy="declare the scale that the scores are on, or leave it out: they are then not read as probabilities",
+        )
+    return np.clip(probability, 0.0, 1.0)
 
 
 def measure_verifiers(lab: Lab, iteration: int) -> StageResult:

@@ -82,7 +82,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "relative_gap": "DOUBLE",
         "relative_gap_low": "DOUBLE",
         "relative_gap_high": "DOUBLE",
-        "kept_fraction": "DOUBLE",
+        "kept_fraction": "DOUBLE",  # mean weight; NULL for weights that accept and reject nothing (KL)
         "unparseable_fraction": "DOUBLE",  # responses whose verdict the verifier left unparseable
         "unparseable_response_fraction": "DOUBLE",  # responses that the grader could not parse
         "n_problems_kept_empty": "INTEGER",  # the filter kept nothing: they keep their unfiltered accuracy
@@ -100,14 +100,14 @@ COLUMNS: dict[str, dict[str, str]] = {
         "n_problems": "INTEGER",
         "n_responses": "INTEGER",
         "unparseable_fraction": "DOUBLE",
-        "accepted_fraction": "DOUBLE",  # verdict correct
+        "accepted_fraction": "DOUBLE",  # kept by the verifier's default filter
         "mean_score": "DOUBLE",
         **_interval("verification_accuracy", "precision", "recall", "auroc", "ece", "brier"),
         # three other quantities that are called generation-verification gap in public
         **_interval(
             "verification_accuracy_minus_generation_accuracy", "precision_minus_accuracy", "oracle_minus_selected"
         ),
-        "new_tokens_per_1000_responses": "DOUBLE",
+        "new_tokens_per_1000_responses": "DOUBLE",  # NULL where not known: recorded scores
         "seconds_per_1000_responses": "DOUBLE",  # measured wall time: the only column that a rerun changes
     },
     "calibration_bins": {
@@ -143,9 +143,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "split": "VARCHAR",
         "method": "VARCHAR",  # best_of_n, weighted_vote, majority_vote, oracle (pass@n)
         "verifier": "VARCHAR",  # NULL for majority_vote and oracle
-        "n": "INTEGER",
-        **_interval("accuracy"),
-        "n_problems": "INTEGER",
+        "n": "INTEGER",  # as many as at least half of the problems have responses
+        **_interval("accuracy"),  # NULL for votes where no response has an answer
+        "n_problems": "INTEGER",  # with at least n responses
     },
     "diversity_metrics": {
         "split": "VARCHAR",
@@ -154,7 +154,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "value": "DOUBLE",
         "low": "DOUBLE",
         "high": "DOUBLE",
-        "n_problems": "INTEGER",
+        "n_problems": "INTEGER",  # with at least k responses
     },
     "finetune_data": {
         "problem_id": "VARCHAR",

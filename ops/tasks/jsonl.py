@@ -6,6 +6,7 @@ answers) and ``data`` (what the grader needs: ``numbers`` and ``target``, or ``p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -90,7 +91,9 @@ class Jsonl(Task):
         return None
 
     def content_key(self, problem: Problem) -> str:
-        return f"jsonl-{content_hash(str(problem.data['problem']))}"
+        needed = {key: value for key, value in problem.data.items() if key not in ("problem", "aliases")}
+        text = str(problem.data["problem"])
+        return f"jsonl-{content_hash(f'{text} {json.dumps(needed, sort_keys=True)}' if needed else text)}"
 
     def read_row(self, row: Mapping[str, Any], where: str, split: Split) -> Problem:
         check_keys(row, _KEYS, where, _REMEDY)

@@ -7,6 +7,7 @@ There are two kinds. A *model verifier* asks a model, the generator itself or an
 from __future__ import annotations
 
 import abc
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,6 +26,9 @@ from ops.variants import Strict
 
 LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.@/+-]{0,62}$"
 DEFAULT_QUANTILE = 0.8
+
+
+_VERDICT_FIELDS = {"repeats", "threshold"}
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,16 @@ class Verifier(Strict, abc.ABC):
         return None
 
     def identity(self) -> dict[str, Any]:
-        """The fields that define the verifications, for fingerprints."""
-        return self.model_dump(exclude={"label", "model", "repeats"})
+        """The fields that define a single verification, for fingerprints.
+
+        Not among them: what it is called, whom it asks (an input of its own), and what only turns verifications into
+        scores and verdicts (``verdict_fields``): another threshold asks nobody anything anew.
+        """
+        return self.model_dump(exclude={"label", "model", *_VERDICT_FIELDS})
+
+    def verdict_fields(self) -> dict[str, Any]:
+        """The fields that turn single verifications into a score and a verdict."""
+        return self.model_dump(include=_VERDICT_FIELDS)
 
     def default_filter(self) -> Filter:
         """The filter by which its gap is measured when the experiment names none.
@@ -139,6 +151,9 @@ class SampledVerifier(ModelVerifier):
 class DerivedVerifier(Verifier):
     """A verifier that is computed from responses and other verifiers' scores, without asking a model."""
 
+    is_free: ClassVar[bool] = True
+    """Whether nothing was spent on it but on its members; False where the cost is not known."""
+
     @property
     def members(self) -> tuple[str, ...]:
         """Labels of the verifiers whose scores it reads; they are listed before it."""
@@ -168,12 +183,12 @@ class DerivedVerifier(Verifier):
 
 
 def combined(verifier: Verifier, parts: Sequence[Verification]) -> Verification:
-    """The mean of k verifications of one response: unparseable ones are left out, and it is one if all are."""
-    if len(parts) == 1:
-        return parts[0]
-    import json
+    """The mean of k verifications of one response: unparseable ones are left out, and it is one if all are.
 
+    The verdict is that of the mean. With k > 1 the transcript is the JSON list of all k.
+    """
     scores = [part.score for part in parts if part.score is not None]
     score = float(np.mean(scores)) if scores else None
-    transcript = json.dumps([part.transcript for part in parts], ensure_ascii=False)
+    texts = [part.transcript for part in parts]
+    transcript = texts[0] if len(texts) == 1 else json.dumps(texts, ensure_ascii=False)
     return Verification(score, verifier.verdict_of(score), transcript, sum(part.n_tokens for part in parts))

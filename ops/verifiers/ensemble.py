@@ -61,7 +61,8 @@ class Ensemble(DerivedVerifier):
 
     @property
     def default_threshold(self) -> float:
-        return (len(self.of) // 2 + 1) / len(self.of) if self.how == "majority" else 0.5
+        """Of a majority: between the largest minority and the smallest majority of all members."""
+        return (len(self.of) // 2 + 0.5) / len(self.of) if self.how == "majority" else 0.5
 
     @property
     def score_range(self) -> tuple[float, float]:

@@ -9,16 +9,17 @@ import numpy as np
 
 from ops.engines.base import Engine
 from ops.prompts.base import PromptFormat, PromptKind
-from ops.types import CORRECT, INCORRECT, Verification
+from ops.types import Verification
 from ops.verifiers.base import ModelVerifier, VerificationItem, positions_by_text
 
 BLOCK = 4096
 
 
 class Logit(ModelVerifier):
-    """Score p(yes) - p(no) in [-1, 1]; the verdict is 'correct' where it is positive.
+    """Score p(yes) - p(no) in [-1, 1]; the verdict is 'correct' from 0 on.
 
-    The score is a function of problem and response, so equal responses are scored once.
+    The score is a function of problem and response, so equal responses are scored once. A prompt after which neither
+    choice has any probability in double precision has no score.
     """
 
     name: Literal["logit"] = "logit"
@@ -40,9 +41,9 @@ class Logit(ModelVerifier):
         texts = list(by_prompt)
         for start in range(0, len(texts), BLOCK):
             part = texts[start : start + BLOCK]
-            score_N = np.exp(engine.choice_logprobs(part, prompts.choices)) @ np.array([1.0, -1.0])
-            yield [
-                (index, Verification(score=float(score), verdict=CORRECT if score > 0 else INCORRECT))
-                for text, score in zip(part, score_N, strict=True)
-                for index in by_prompt[text]
-            ]
+            probability_N2 = np.exp(engine.choice_logprobs(part, prompts.choices))
+            done = []
+            for text, (yes, no) in zip(part, probability_N2, strict=True):
+                score = float(yes - no) if yes + no > 0 else None
+                done += [(index, Verification(score, self.verdict_of(score))) for index in by_prompt[text]]
+            yield done

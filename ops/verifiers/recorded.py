@@ -29,6 +29,7 @@ class Recorded(DerivedVerifier):
     threshold: float | None = None
     scale: tuple[float, float] | None = None
     version: ClassVar[str] = "1"
+    is_free: ClassVar[bool] = False
 
     @field_validator("scale", mode="before")
     @classmethod

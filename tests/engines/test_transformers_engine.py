@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ops.engines.base import SampleRequest, SamplingSettings
+from ops.engines.base import Fit, SampleRequest, SamplingSettings
 from ops.engines.decoding import draw, uniform
 from ops.engines.transformers_settings import TransformersEngineSettings
 from ops.errors import EngineError, ModelError
@@ -159,6 +159,34 @@ def test_a_choice_of_several_tokens_is_refused(tiny_model_folder):
 def test_too_long_a_prompt_is_refused_before_sampling(tiny_model_folder):
     with pytest.raises(EngineError, match="context"):
         list(_engine(tiny_model_folder).sample([SampleRequest("<s> " + "1 " * 300, (0,))], SETTINGS))
+
+
+def test_what_fits_is_told_prompt_by_prompt(tiny_model_folder):
+    engine = _engine(tiny_model_folder)
+    room = engine.model.config.max_position_embeddings
+    prompts = ["<s> 3 4 :", "<s> " + "1 " * 300, ""]
+    n = [len(engine.tokenizer(prompt, add_special_tokens=False).input_ids) for prompt in prompts]
+    found = engine.fits(prompts, 12)
+    assert [(item.prompt_tokens, item.new_tokens, item.context) for item in found] == [(k, 12, room) for k in n]
+    assert [item.fits for item in found] == [True, False, False]
+    assert found[1].problem == (
+        f"a prompt of {n[1]} tokens and 12 tokens after it do not fit into the model's context of {room}"
+    )
+    assert found[2].problem == "a prompt has no tokens"
+    # To the token: what is just full can be sampled, one token more cannot.
+    exact = room - n[0]
+    assert [engine.fits(prompts[:1], k)[0].fits for k in (exact, exact + 1)] == [True, False]
+    _collect(engine, [SampleRequest(prompts[0], (0,))], SamplingSettings(1.0, 1.0, exact))
+    with pytest.raises(EngineError, match=f"{exact + 1} tokens after it do not fit"):
+        list(engine.sample([SampleRequest(prompts[0], (0,))], SamplingSettings(1.0, 1.0, exact + 1)))
+    continued = engine.fits([prompts[0]] * 2, continuations=["1 2 3", "1 " * exact + "2"])
+    assert [(item.new_tokens, item.fits) for item in continued] == [(3, True), (exact + 1, False)]
+    assert engine.fits([]) == []
+
+
+def test_a_model_without_a_limit_takes_everything():
+    assert Fit(10**6, 10, None).fits
+    assert not Fit(0, 10, None).fits
 
 
 def test_a_missing_device_is_one_clear_error(tiny_model_folder):

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.estimation.diversity import distinct_in_k, entropy_nats, hit_probability, pass_at_k, powers_of_two
+from ops.estimation.diversity import (
+    distinct_in_k,
+    entropy_nats,
+    hit_probability,
+    measured_ks,
+    pass_at_k,
+    powers_of_two,
+)
 
 
 def test_pass_at_k_by_hand():
@@ -50,3 +57,18 @@ def test_powers_of_two():
     assert powers_of_two(64) == [1, 2, 4, 8, 16, 32, 64]
     assert powers_of_two(6) == [1, 2, 4, 6]
     assert powers_of_two(1) == [1]
+
+
+def test_k_goes_as_far_as_half_of_the_problems():
+    assert measured_ks(np.array([1, 64, 64, 64])) == [1, 2, 4, 8, 16, 32, 64]  # one short group does not cut it
+    assert measured_ks(np.array([4, 64])) == [1, 2, 4, 8, 16, 32, 64]  # half of them
+    assert measured_ks(np.array([4, 64, 4])) == [1, 2, 4]  # a third
+    assert measured_ks(np.array([6, 5, 7, 64])) == [1, 2, 4, 7]
+    assert measured_ks(np.array([1])) == [1]
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=9))
+def test_the_largest_k_is_the_largest_that_half_reach(sizes):
+    top = measured_ks(np.array(sizes))[-1]
+    assert 2 * sum(size >= top for size in sizes) >= len(sizes)
+    assert all(2 * sum(size >= larger for size in sizes) < len(sizes) for larger in sizes if larger > top)

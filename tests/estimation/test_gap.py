@@ -5,6 +5,7 @@ import pytest
 
 from ops.estimation.bootstrap import mean_interval, percentile_interval, resample_counts
 from ops.estimation.gap import estimate_gap
+from ops.selection.top_n import TopN
 
 
 def _flat(groups):
@@ -17,9 +18,9 @@ def _flat(groups):
     )
 
 
-def _estimate(groups):
+def _estimate(groups, **options):
     counts = resample_counts(len(groups), 500, 0)
-    return estimate_gap(*_flat(groups), counts, 0.95)
+    return estimate_gap(*_flat(groups), counts, 0.95, **options)
 
 
 def test_gap_by_hand():
@@ -67,8 +68,22 @@ def test_all_solved_has_no_relative_gap():
 
 def test_weights_are_not_only_zero_or_one():
     # J_w = (2*1 + 1*0) / 3.
-    result = _estimate([[(1, 2), (0, 1)], [(1, 2), (0, 1)]])
+    groups = [[(1, 2), (0, 1)], [(1, 2), (0, 1)]]
+    result = _estimate(groups, accepts=False)
     assert result.filtered_accuracy.value == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match=r"accepts lie in \[0, 1\]"):
+        _estimate(groups)
+
+
+def test_shared_last_places_keep_their_chance():
+    # The best of ten tied: one is kept, each with chance 1/10: 10 % and not 100 %.  Of the other problem, 1 of 2.
+    tied = TopN(verifier="v", n=1).weights(np.repeat([0, 1], [10, 2]), np.r_[np.ones(10), 2.0, 1.0], np.ones(12, bool))
+    result = _estimate([[(0, w) for w in tied[:10]], [(1, w) for w in tied[10:]]])
+    assert result.kept_fraction == pytest.approx((1 + 1) / 12)
+
+
+def test_weights_that_reject_nothing_have_no_kept_fraction():
+    assert np.isnan(_estimate([[(1, 1.0), (0, 0.1)]], accepts=False).kept_fraction)
 
 
 def test_a_problem_without_responses_is_refused():

@@ -86,10 +86,12 @@ def test_curves_start_at_accuracy_and_end_at_the_whole_group():
     assert all(b.accuracy.value <= o.accuracy.value + 1e-12 for b, o in zip(best, oracle, strict=True))
 
 
-def test_ragged_groups_default_to_what_every_problem_has():
+def test_ragged_groups_default_to_what_half_of_the_problems_have():
+    # At n = 3 problem 0 (two responses) is left out, and the best of problem 1's three is wrong.
     problem, truth = np.array([0, 0, 1, 1, 1]), np.array([1, 0, 1, 1, 0], bool)
     points = best_of_n_curve(problem, np.arange(5.0), truth, resample_counts(2, 99, 0), 0.95)
-    assert [point.n for point in points] == [1, 2]
+    assert [(point.n, point.n_problems) for point in points] == [(1, 2), (2, 2), (3, 1)]
+    assert points[-1].accuracy.value == 0.0
     beyond = best_of_n_curve(problem, np.arange(5.0), truth, resample_counts(2, 99, 0), 0.95, ns=[3])[0]
     assert beyond.n_problems == 1 and beyond.accuracy.value == 0.0
 
@@ -119,6 +121,17 @@ def test_no_vote_takes_a_response_at_random():
     assert values.value_PK[0] == pytest.approx([0.5, 0.5])
     zero = vote(np.zeros(2, int), ["a", "b"], np.array([False, True]), 1, [2], np.zeros(2))
     assert zero.value_PK[0, 0] == pytest.approx(0.5)
+
+
+def test_without_any_answer_a_vote_is_undefined():
+    problem, truth, counts = np.array([0, 0, 1, 1]), np.array([1, 0, 1, 1], bool), resample_counts(2, 99, 0)
+    for weights in (None, np.ones(4)):
+        points = vote_curve(problem, [None] * 4, truth, counts, 0.95, weights=weights)
+        assert [(point.n, point.n_problems) for point in points] == [(1, 0), (2, 0)]
+        assert all(math.isnan(end) for point in points for end in vars(point.accuracy).values())
+    # One answer somewhere: the problem without any takes one of its responses, 1/2; the other hands in x, 1.
+    points = vote_curve(problem, [None, None, "x", None], truth, counts, 0.95)
+    assert points[-1].accuracy.value == pytest.approx((1 / 2 + 1) / 2)
 
 
 @settings(deadline=None, max_examples=60)

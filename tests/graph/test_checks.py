@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ops.config import BuiltinModel
+from ops.models import BuiltinModel, FolderModel
 from ops.storage.schemas import polars_schema
 from ops.tasks.countdown import Countdown
 from ops.types import Problem
@@ -63,15 +63,17 @@ def _problems_table(train: Sequence[Problem], evaluation: Sequence[Problem]) -> 
     return pl.DataFrame(rows, schema=polars_schema("problems"))
 
 
-@pytest.mark.parametrize("model", [BuiltinModel(kind="builtin"), SimpleNamespace(kind="folder")])
+@pytest.mark.parametrize("model", [BuiltinModel(kind="builtin"), FolderModel(kind="folder", path="anywhere")])
 def test_train_eval_disjoint(model: Any) -> None:
     task = Countdown()
     train, evaluation = task.generate("train", 4, 0), task.generate("eval", 4, 0)
-    sound = checks.train_eval_disjoint(_lab(_problems_table(train, evaluation), task=task, model=model))
+    sound = checks.train_eval_disjoint(
+        _lab(_problems_table(train, evaluation), task=task, model=model, verifier_models=list)
+    )
     assert sound.passed
     assert sound.numbers == {"train_problems": 4, "eval_problems": 4, "shared": 0}
     leaked = _problems_table(train, [*evaluation, train[0]])  # under another identity
-    finding = checks.train_eval_disjoint(_lab(leaked, task=task, model=model))
+    finding = checks.train_eval_disjoint(_lab(leaked, task=task, model=model, verifier_models=list))
     assert not finding.passed
     assert finding.numbers["shared"] == 1
     assert "accuracy would measure memory" in finding.sentence

@@ -273,7 +273,7 @@ def test_the_train_split_is_a_hash_of_the_id(tmp_path):
     assert all(split_of(identity, 0.0) == "eval" for identity in ids)
     nested = {identity for identity in ids if split_of(identity, 0.1) == "train"}
     assert nested < {identity for identity in ids if split_of(identity, 0.3) == "train"}
-    rows = [ROW | {"problem_id": identity} for identity in ids[:50]]
+    rows = [ROW | {"problem_id": identity, "problem": f"{identity}?"} for identity in ids[:50]]
     found = read(write_jsonl(tmp_path / "rows.jsonl", rows), train_fraction=0.3)
     assert [item.problem.split for item in found] == [split_of(identity, 0.3) for identity in ids[:50]]
     path = write_jsonl(tmp_path / "rows.jsonl", rows[:3])
@@ -285,7 +285,7 @@ def test_the_train_split_is_a_hash_of_the_id(tmp_path):
 
 def test_the_grader_of_a_jsonl_task_may_need_data(tmp_path):
     good = row(answer=LEFT_OUT, data={"numbers": [10, 8, 6], "target": 12}, response="10 + 8 = 18 ; 18 - 6 = 12")
-    other = good | {"problem_id": "p2"}
+    other = good | {"problem_id": "p2", "data": {"numbers": [10, 8, 6], "target": 24}}
     assert read(write_jsonl(tmp_path / "rows.jsonl", [good, other]), COUNTDOWN)[0].problem.data["target"] == 12
     path = write_jsonl(tmp_path / "rows.jsonl", [good, other | {"data": {"numbers": [10]}}])
     with pytest.raises(DatasetError, match=r"rows.jsonl:2: data: expected numbers"):
@@ -295,7 +295,9 @@ def test_the_grader_of_a_jsonl_task_may_need_data(tmp_path):
 def test_problems_of_another_task_stand_in_data(tmp_path):
     """The id is the recorded one, so that it stays with the responses; the rest is what the task itself reads."""
     data = {"numbers": [10, 8, 6], "target": 12}
-    rows = [{"problem_id": f"mine-{i}", "response": "10 + 8 = 18", "data": data} for i in range(2)]
+    rows = [
+        {"problem_id": f"mine-{i}", "response": "10 + 8 = 18", "data": data | {"target": 12 + 12 * i}} for i in range(2)
+    ]
     first = read(write_jsonl(tmp_path / "rows.jsonl", rows), Countdown())[0]
     assert (first.problem.problem_id, first.problem.task, dict(first.problem.data)) == ("mine-0", "countdown", data)
     rows[1]["data"] = data | {"target": 100}
@@ -331,3 +333,10 @@ def test_line_ends_of_another_system(tmp_path):
 def test_the_settings_keep_a_row_within_a_line():
     with pytest.raises(ValidationError):
         ReplaySettings(name="replay", path="x", max_response_bytes=2_000_000)
+
+
+def test_one_problem_under_two_ids_is_refused(tmp_path):
+    """Its responses would count as independent, and a train split could hold one copy and the evaluation the other."""
+    path = write_jsonl(tmp_path / "rows.jsonl", [ROW, OTHER, ROW | {"problem_id": "p3", "problem": "What  is 6 * 3?"}])
+    with pytest.raises(DatasetError, match=r"rows.jsonl:3: problem_id: the same problem as 'p1' of line 1"):
+        read(path)

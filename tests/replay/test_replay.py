@@ -189,8 +189,7 @@ def test_the_same_bytes_have_the_same_fingerprints_wherever_they_lie(recording):
     content = (elsewhere / "rows.jsonl").read_text()
     (elsewhere / "rows.jsonl").write_text(content.replace("no idea", "No idea"))
     changed = make_plan(load_experiment(write_experiment(elsewhere))).fingerprints
-    same = {name for name, value in changed.items() if first.fingerprints[name] == value}
-    assert same == {"base_model"}  # which is no more than a name here
+    assert not {name for name, value in changed.items() if first.fingerprints[name] == value}
 
 
 def test_a_second_run_reuses_everything(recording):
@@ -246,6 +245,13 @@ def test_a_built_in_model_verifies_what_another_wrote(tmp_path):
     assert rows["logit@countdown/a"]["verifier_model"] == "countdown/a"
     assert rows["logit@countdown/a"]["seconds_per_1000_responses"] > 0
     assert rows["reward"]["seconds_per_1000_responses"] is None
+
+
+def test_a_built_in_verifier_is_not_asked_about_problems_it_was_taught(tmp_path):
+    taught = [row | {"data": {"numbers": [10, 8, 6], "target": 20 + 12 * i}} for i, row in enumerate(COUNTDOWN[::3])]
+    write_jsonl(tmp_path / "rows.jsonl", taught)  # 20 and 32 are targets of the task's training split
+    with pytest.raises(DatasetError, match=r"2 problems to evaluate are trained on as well, e\.g\. countdown-6"):
+        replay(tmp_path, task={"name": "countdown"}, verifiers=[{"name": "logit", "model": BUILTIN}])
 
 
 def test_the_model_that_is_named_verifies_itself(tmp_path):

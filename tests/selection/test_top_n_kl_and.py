@@ -139,3 +139,20 @@ def test_labels():
     assert TopN(verifier="logit", n=4).label == "logit best 4"
     assert Kl(verifier="logit", beta=0.1).label == "exp(logit / 0.1)"
     assert [FILTERS[name]().label for name in ("gold", "none")] == ["gold labels", "no filter"]
+
+
+def test_different_filters_have_different_labels():
+    values = [0.0, 5e-324, 0.1, 0.1234567, 0.1234568, 0.2, 1 / 3, 0.30000000000000004, 0.3, 0.8, 0.80001, 0.99999999]
+    labels = [Threshold(verifier="v", threshold=x).label for x in [*values, 8.0, -8.0, 1e6, 1e6 + 0.5, 1e22]]
+    labels += [Quantile(verifier="v", q=x).label for x in values]
+    labels += [Kl(verifier="v", beta=x).label for x in values[1:]]
+    assert len(set(labels)) == len(labels)
+    assert Threshold(verifier="v", threshold=-0.0).label == Threshold(verifier="v", threshold=0.0).label == "v ≥ 0"
+    assert Threshold(verifier="v", threshold=0.1234567).label == "v ≥ 0.1234567"
+    assert [Quantile(verifier="v", q=q).label for q in (0.0, 0.8, 0.9, 0.125, 0.999)] == [
+        "v top 100 %",
+        "v top 20 %",
+        "v top 10 %",
+        "v top 87.5 %",
+        "v top 0.1 %",
+    ]

@@ -51,7 +51,7 @@ def test_k_repeats_are_averaged_and_unparseable_ones_left_out(tmp_path):
     assert found["verdict"].to_list() == ["correct", "incorrect", "correct", "unparseable"]
     assert found["n_tokens"].to_list() == [30] * 4
     assert json.loads(found["transcript"][2]) == ["A2 0", "A2 1", "A2 2"]
-    assert seconds_by_verifier(lab, 0) == {"binary_cot": pytest.approx(1.5)}
+    assert seconds_by_verifier(lab, 0) == {"binary_cot": pytest.approx(1.5), "majority": 0.0}  # asks nobody
 
 
 def _fill_repeats(lab: Lab, source: Lab, said: dict) -> None:

@@ -201,7 +201,7 @@ def test_a_verifier_that_asks_nobody(lab):
     """majority: AUROC of 1/2 1 1 against 1/2 1/2 1/2 (A2 has no score): (1.5 + 3 + 3) / 9."""
     row = by_verifier(table(lab, measure_verifiers, "verifier_metrics"))["majority"]
     check(row, {"auroc": 7.5 / 9, "unparseable_fraction": 1 / 7, "accepted_fraction": 6 / 7, "mean_score": 4 / 6})
-    check(row, {"verifier_model": None, "seconds_per_1000_responses": None, "new_tokens_per_1000_responses": 0.0})
+    check(row, {"verifier_model": None, "seconds_per_1000_responses": 0.0, "new_tokens_per_1000_responses": 0.0})
 
 
 def test_calibration_bins(lab):

@@ -43,5 +43,10 @@ def run_experiment(lab: Lab) -> dict[str, int]:
     return {"drawn": drawn, "scored": scored}
 
 
+def measure_study(bench: StudyBench) -> list[StageResult]:
+    """The study's tables without its report."""
+    return [*measure_scaling(bench), measure_cross(bench), measure_findings(bench)]
+
+
 def run_study_stages(bench: StudyBench) -> list[StageResult]:
-    return [*measure_scaling(bench), measure_cross(bench), measure_findings(bench), write_study_report(bench)]
+    return [*measure_study(bench), write_study_report(bench)]

@@ -7,6 +7,7 @@ import csv
 import pytest
 
 from ops.errors import DatasetError
+from ops.lab import Lab
 from ops.study_flops import SHIPPED, read_flops
 
 
@@ -52,3 +53,36 @@ def test_a_wrong_table_is_named_by_line(tmp_path, text, expected):
     with pytest.raises(DatasetError) as caught:
         read_flops(str(path))
     assert expected in str(caught.value)
+
+
+def test_a_hub_model_of_any_revision_is_found_by_its_id(write_study):
+    from ops.models import HubModel
+    from ops.study_plan import name_in_table
+
+    model = HubModel(kind="hub", id="Qwen/Qwen2-7B", revision="a1b2c3")
+    assert model.shown == "Qwen/Qwen2-7B@a1b2c3"
+    assert read_flops()[name_in_table(model)].family == "Qwen-2"
+
+
+def test_everything_that_a_row_of_the_table_says_is_in_the_fingerprint(write_study, tmp_path):
+    """Of a folder model called as the row: its N is a column of ``scaling_points``, so another N is another table."""
+    from ops.builtin.model import new_model, new_tokenizer
+    from ops.study_files import load_study
+    from ops.study_plan import StudyBench, _fingerprints
+
+    folder = tmp_path / "mine"
+    new_model("a", 0).save_pretrained(folder)
+    new_tokenizer().save_pretrained(folder)
+    path = write_study(models={"own": {"kind": "folder", "path": "../mine"}}, cross=[])
+    loaded = load_study(path)
+    member = loaded.members[0]
+    name = member.experiment.name
+    found = []
+    for n_parameters in ("1000", "1001"):
+        table = tmp_path / "flops.csv"
+        head = "model,family,n_parameters,pretraining_tokens,pretraining_flops,source\n"
+        table.write_text(f"{head}mine,own,{n_parameters},,1e20,me\n")
+        labs = {name: Lab.open(member.experiment)}
+        found.append(_fingerprints(loaded.study, labs, {name: member}, read_flops(str(table)))["scaling_points"])
+    assert found[0] != found[1]
+    assert StudyBench.open("tiny").missing == (name,)

@@ -12,7 +12,7 @@ from ops.storage.catalog import rebuild_catalog
 from ops.storage.query import query
 from ops.storage.schemas import COLUMNS
 from tests.study.fabricated import CHANGES, fabricate
-from tests.study.run import run_study_stages
+from tests.study.run import measure_study, run_study_stages
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_the_cross_matrix_depends_on_the_verifier_only(bench):
 
 
 def test_findings_are_decided_from_the_tables(bench):
-    run_study_stages(bench)
+    measure_study(bench)
     rows = read(bench, "findings", "findings")
     found = {row["finding"]: row for row in rows.filter(~pl.col("evidence").str.contains("tournament")).to_dicts()}
     assert list(dict.fromkeys(rows["finding"])) == ["1a", "1b", "2a", "2b", "3a", "3b", "3c", "3d", "4a", "4b"]
@@ -136,7 +136,12 @@ def test_the_report_is_one_self_contained_page_with_its_tables(bench):
         pl.read_csv(bench.folder / "gap_metrics.csv").height
         == pl.read_parquet(bench.folder / "gap_metrics.parquet").height
     )
-    assert {path.stem for path in bench.folder.glob("*.png")} >= {"scaling", "cross", "thresholds"}
+    assert {path.stem for path in bench.folder.glob("*.png")} >= {"scaling", "cross", "thresholds", "weighted_vote"}
+    assert "not adjusted for the number of decisions" in page and "Every check at the largest n" in page
+    # small checked by large, in the table of the matrix
+    rows = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*</tr>", page, re.S)
+    cell = [row for row in rows if '">small</td><td class="text">large</td>' in row]
+    assert len(cell) == 1 and "+.500" in cell[0] and "+1.000" in cell[0] and "1.0 × 10¹²" in cell[0]
 
 
 def test_a_removed_page_is_written_again(bench):
@@ -144,3 +149,53 @@ def test_a_removed_page_is_written_again(bench):
     (bench.folder / "index.html").unlink()
     assert all(result.reused for result in run_study_stages(bench))
     assert (bench.folder / "index.html").is_file()
+
+
+def test_every_table_of_responses_is_read_once_per_bench(bench, monkeypatch):
+    from ops.stages import study_values
+
+    built = []
+    real = study_values.Measured.__init__
+    monkeypatch.setattr(
+        study_values.Measured, "__init__", lambda self, bench, name: (built.append(name), real(self, bench, name))[1]
+    )
+    measure_study(bench)
+    assert sorted(built) == sorted(bench.labs)
+
+
+def test_the_best_check_is_chosen_on_train_and_reported_on_eval(bench):
+    from dataclasses import replace
+
+    from ops.reporting.study_data import read_study
+    from ops.reporting.study_words import largest_gap
+
+    measure_study(bench)
+    data = read_study(bench)
+    # make logit best on train and worst on eval: its own gap on eval is what has to be said
+    gaps = data.tables["gap_metrics"]
+    logit, train = pl.col("verifier") == "logit", pl.col("split") == "train"
+    value = pl.when(logit & train).then(0.9).when(logit).then(0.125).otherwise(pl.col("gap"))
+    changed = replace(data, tables={**data.tables, "gap_metrics": gaps.with_columns(value.alias("gap"))})
+    text = largest_gap(changed, "countdown")
+    assert "the model with the most compute, large," in text
+    assert "“logit ≥ 0” has the largest gap on the training problems, and on the evaluation problems +.125" in text
+    # a model of unknown FLOPs is not the largest
+    unknown = replace(data, rows=tuple(replace(row, flops=None) if row.model == "large" else row for row in data.rows))
+    assert "most compute, middle," in largest_gap(unknown, "countdown")
+    no_train = replace(data, tables={**data.tables, "gap_metrics": gaps.filter(~train)})
+    assert "no training problems to choose the best of its checks on" in largest_gap(no_train, "countdown")
+
+
+def test_without_train_problems_no_peak_is_chosen(bench):
+    from ops.stages.study_thresholds import _fall, threshold_findings
+    from ops.stages.study_values import cohorts_of
+
+    cohorts = cohorts_of(bench)
+    for measured in cohorts[0].measured:
+        verifier = measured.verifiers["score_cot"]
+        assert _fall(cohorts[0], measured, verifier) is not None
+        del measured.splits["train"]
+        assert _fall(cohorts[0], measured, verifier) is None
+    found = {row[0]: row for row in threshold_findings(cohorts[0], cohorts, 0.95)}
+    assert found["3b"][3] == "undecided" and "no training problems to choose the peak on" in found["3b"][4]
+    assert found["3c"][3] == "undecided"

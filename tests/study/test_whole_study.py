@@ -60,3 +60,39 @@ def test_the_command_runs_resumes_and_reports(write_study, monkeypatch):
     listed = runner.invoke(main, ["list"])
     assert "study tiny" in listed.output and "tiny-countdown-large" in listed.output
     assert runner.invoke(main, ["study", "nothing"]).exit_code == 2
+
+
+@pytest.mark.slow
+def test_a_failing_experiment_does_not_end_the_study_but_an_interrupt_does(write_study, monkeypatch):
+    from click.testing import CliRunner
+
+    from ops.errors import ModelError
+    from orchestration.cli import main
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_study(cross=[])
+    runner, real = CliRunner(), Lab.engine
+
+    def small_raises(error: BaseException) -> None:
+        def engine(lab, *args, **kwargs):
+            if lab.experiment.name == "tiny-countdown-small":
+                raise error
+            return real(lab, *args, **kwargs)
+
+        monkeypatch.setattr(Lab, "engine", engine)
+
+    small_raises(KeyboardInterrupt())
+    stopped = runner.invoke(main, ["study", "tiny"])
+    assert stopped.exit_code == 1 and "tiny-countdown-large: running" not in stopped.output
+    small_raises(ModelError("small", "broken for this test", remedy="none"))
+    partly = runner.invoke(main, ["study", "tiny"])
+    assert partly.exit_code == 1, partly.output
+    assert "tiny-countdown-large: done" in partly.output and "index.html" in partly.output
+    assert "1 of 2 experiments failed and are missing from the report: tiny-countdown-small" in partly.output
+    bench = StudyBench.open("tiny", register=False)
+    assert bench.missing == ("tiny-countdown-small",)
+    assert "Not complete: tiny-countdown-small is missing." in (bench.folder / "index.html").read_text()
+    monkeypatch.setattr(Lab, "engine", real)
+    whole = runner.invoke(main, ["study", "tiny"])
+    assert whole.exit_code == 0 and "tiny-countdown-large: running" not in whole.output
+    assert "Not complete" not in (bench.folder / "index.html").read_text()

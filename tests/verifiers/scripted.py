@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ops.engines.base import TokenStatistics
+from ops.engines.base import Fit, TokenStatistics
 from ops.prompts.verdicts import read_better, read_score, read_verdict
 from ops.types import Completion, Problem
 from ops.verifiers.base import VerificationItem
@@ -23,6 +23,7 @@ class ScriptedEngine:
         self.calls: list[list[str]] = []
         self.seeds: list[int] = []
         self.n_tokens = 0
+        self.context: int | None = None
         self.settings = None
 
     def sample(self, requests, settings):
@@ -46,6 +47,9 @@ class ScriptedEngine:
         self.calls.append([a + b for a, b in zip(prompts, continuations, strict=True)])
         counts = [len(text.split()) for text in continuations]
         return [TokenStatistics(n, -0.5 * n, 2.0 if n else float("nan")) for n in counts]
+
+    def fits(self, prompts, new_tokens=0, continuations=None):
+        return [Fit(max(1, len(prompt.split())), new_tokens, self.context) for prompt in prompts]
 
     def close(self):
         pass

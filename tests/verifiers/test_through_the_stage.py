@@ -73,16 +73,27 @@ def test_ensembles_are_checked_with_the_file(verifier, words):
         tiny_experiment(verifiers=[{"name": "logit"}, {"name": "sequence_logprob"}, verifier], iterations=0)
 
 
-def test_an_ensemble_is_what_its_members_are():
-    def pool(**changes):
-        fields = {"name": "ensemble", "how": "and", "of": ["logit", "score_cot"], "label": "both"}
-        score = {"name": "score_cot", **changes}
-        experiment: Experiment = tiny_experiment(verifiers=[{"name": "logit"}, score, fields], iterations=0)
-        return make_plan(experiment).verification_pools[0]["both"]
+def test_what_is_trained_on_follows_the_members_of_an_ensemble():
+    def trained_on(**changes):
+        ensemble = {"name": "ensemble", "how": "and", "of": ["logit", "score_cot"], "label": "both"}
+        verifiers = [{"name": "logit"}, {"name": "score_cot", **changes}, ensemble]
+        chosen = {"name": "threshold", "verifier": "both", "threshold": 0.5}
+        experiment: Experiment = tiny_experiment(verifiers=verifiers, filter=chosen)
+        return make_plan(experiment).fingerprints["iteration_0/finetune_data"]
 
-    assert pool() == pool(label="score_cot")
-    assert pool() != pool(seed=1)
-    assert pool() != pool(threshold=5.0)  # the member accepts other scores then
+    assert trained_on() == trained_on(label="score_cot")
+    assert trained_on() != trained_on(seed=1)
+    assert trained_on() != trained_on(threshold=5.0)  # the member accepts other scores then
+    assert trained_on() != trained_on(repeats=3)  # and its scores are means
+
+
+def test_another_threshold_asks_nobody_anything():
+    def plan(**changes):
+        return make_plan(tiny_experiment(verifiers=[{"name": "score_cot", **changes}], iterations=0))
+
+    assert plan().verification_pools == plan(threshold=5.0).verification_pools == plan(repeats=3).verification_pools
+    scores = "iteration_0/verification_scores"
+    assert len({plan(**c).fingerprints[scores] for c in ({}, {"threshold": 5.0}, {"repeats": 3})}) == 3
 
 
 def test_recorded_scores_need_recorded_responses():
