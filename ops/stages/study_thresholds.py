@@ -15,7 +15,9 @@ from ops.types import Interval
 from ops.verifiers.base import Verifier
 
 GRID = 11
-"""Thresholds of a shape, evenly spaced from the lowest to the highest possible score."""
+"""Thresholds of a shape, evenly spaced over the scores that occur."""
+OCCURRING = (0.01, 0.99)
+"""Quantiles of the training scores between which a shape is read: outside of them all or nothing is kept."""
 MIN_KEPT = 0.01
 """Thresholds that keep less of the training responses are left out: there the gap is 0 by convention, not by shape."""
 CONCAVE = ("logit", "tournament")
@@ -43,20 +45,42 @@ def threshold_findings(cohort: Cohort, cohorts: list[Cohort], confidence: float)
 
 
 def curve(measured: Measured, verifier: Verifier) -> tuple[np.ndarray, np.ndarray] | None:
-    """(places x [T] in 0..1 of the score's range, gaps [P, T]) at the thresholds that keep enough; None without any.
+    """(places x [T] in 0..1 of the scores that occur, gaps [P, T]) at thresholds that keep enough; None without any.
 
-    What is kept is counted on the train responses; without a train split on the evaluation responses, which chooses
-    thresholds by how much they keep, not by their gap.
+    What occurs and is kept is seen on the train responses; without a train split on the evaluation responses, which
+    chooses thresholds by how much they keep, not by their gap.
     """
-    if verifier.score_range is None or np.isnan(measured.score(verifier.called)).all():
+    found = _thresholds(measured, verifier)
+    if found is None:
         return None
-    low, high = verifier.score_range
-    x_T = np.arange(GRID) / (GRID - 1)
+    x_T, threshold_T = found
+    return x_T, np.stack([gaps_at(measured, verifier, threshold) for threshold in threshold_T], axis=1)
+
+
+def _thresholds(measured: Measured, verifier: Verifier) -> tuple[np.ndarray, np.ndarray] | None:
+    """Places in 0..1 and the thresholds there, float [T]; None where there is no scale or no spread."""
     score = measured.score(verifier.called, "train" if "train" in measured.splits else "eval")
-    x_T = x_T[[float((score >= low + (high - low) * x).mean()) >= MIN_KEPT for x in x_T]]
-    if not len(x_T):
+    known = score[~np.isnan(score)]
+    if verifier.score_range is None or not len(known):
         return None
-    return x_T, np.stack([gaps_at(measured, verifier, low + (high - low) * x) for x in x_T], axis=1)
+    low, high = np.quantile(known, OCCURRING)
+    if low == high:
+        return None
+    x_T = np.arange(GRID) / (GRID - 1)
+    threshold_T = low + (high - low) * x_T
+    keeps_T = np.array([float((score >= threshold).mean()) >= MIN_KEPT for threshold in threshold_T])
+    return (x_T[keeps_T], threshold_T[keeps_T]) if keeps_T.any() else None
+
+
+def gains(cohort: Cohort, measured: Measured, verifier: Verifier, confidence: float) -> bool:
+    """Whether the check gains anything: its gap at the threshold chosen on train has an interval above 0 on eval.
+
+    A check that gains nothing has no shape to speak of. Without a train split, or where nothing can be chosen, its own
+    threshold stands in.
+    """
+    threshold = best_threshold(measured, verifier)
+    threshold = verifier.default_threshold if threshold is None else threshold
+    return cohort.mean(gaps_at(measured, verifier, threshold)).interval(confidence).low > 0
 
 
 def gaps_at(measured: Measured, verifier: Verifier, threshold: float, split: str = "eval") -> np.ndarray:
@@ -81,18 +105,21 @@ def _fitted(cohort: Cohort, measured: Measured, verifier: Verifier, degree: int)
 
 def _shape(cohort: Cohort, confidence: float, name: str, mechanism: str, statement: str) -> Row:
     """3a: the curvature, a weighted mean of second differences, averaged over models, lies below 0."""
-    found = {
-        measured.member.model: estimate
-        for measured in cohort.measured
-        for verifier in _of(measured, mechanism)
-        if (estimate := _fitted(cohort, measured, verifier, 2)) is not None
-    }
+    found, useless = {}, 0
+    for measured in cohort.measured:
+        for verifier in _of(measured, mechanism):
+            estimate = _fitted(cohort, measured, verifier, 2)
+            if estimate is not None and gains(cohort, measured, verifier, confidence):
+                found[measured.member.model] = estimate
+            useless += estimate is not None and measured.member.model not in found
+    without = f"; {useless} models whose {mechanism} check gains nothing are left out" if useless else ""
     if not found:
-        return name, cohort.task, statement, UNDECIDED, f"no {mechanism} check with enough thresholds", _UNDEFINED
+        reason = f"no {mechanism} check with enough thresholds that gains anything{without}"
+        return name, cohort.task, statement, UNDECIDED, reason, _UNDEFINED
     curvature = mean_of(list(found.values())).interval(confidence)
     evidence = (
-        f"{mechanism}: curvature {interval(curvature, sign=True)} of the gap over the score's range, mean of "
-        f"{len(found)} models ({_by_model(found, confidence)})"
+        f"{mechanism}: curvature {interval(curvature, sign=True)} of the gap over the scores that occur, mean of "
+        f"{len(found)} models ({_by_model(found, confidence)}){without}"
     )
     return name, cohort.task, statement, below(curvature), evidence, curvature
 
@@ -104,18 +131,25 @@ def _rising(cohort: Cohort, confidence: float) -> Row:
     for measured in cohort.measured:
         for verifier in _of(measured, RISING):
             slope, fall_of = _fitted(cohort, measured, verifier, 1), _fall(cohort, measured, verifier)
-            if slope is not None:
+            if slope is not None and gains(cohort, measured, verifier, confidence):
                 slopes[measured.member.model] = slope
                 falls += [fall_of] if fall_of is not None else []
     if not slopes:
-        return "3b", cohort.task, statement, UNDECIDED, "no score CoT check with enough thresholds", _UNDEFINED
+        return (
+            "3b",
+            cohort.task,
+            statement,
+            UNDECIDED,
+            "no score CoT check with enough thresholds that gains anything",
+            _UNDEFINED,
+        )
     rise, fall = (mean_of(items).interval(confidence) for items in (list(slopes.values()), falls))
     if falls:
         of = "" if len(falls) == len(slopes) else f" ({len(falls)} models with training problems)"
         fallen = f"fall from the peak, chosen on train, to the highest threshold {interval(fall, sign=True)}{of}"
     else:
         fallen = "no training problems to choose the peak on, so the fall from it to the highest threshold is unknown"
-    slope_words = f"slope {interval(rise, sign=True)} over the score's range ({_by_model(slopes, confidence)})"
+    slope_words = f"slope {interval(rise, sign=True)} over the scores that occur ({_by_model(slopes, confidence)})"
     evidence = f"score_cot: {slope_words}; {fallen}"
     return "3b", cohort.task, statement, rises_with_threshold(rise, fall), evidence, rise
 
@@ -125,13 +159,13 @@ def _fall(cohort: Cohort, measured: Measured, verifier: Verifier) -> Estimate | 
 
     None without train problems: a peak chosen on the problems it is measured on is never below the end.
     """
-    found = curve(measured, verifier)
+    found = _thresholds(measured, verifier)
     if found is None or "train" not in measured.splits:
         return None
-    x_T, gap_PT = found
-    low, high = verifier.score_range or (0.0, 1.0)
-    on_train = [float(gaps_at(measured, verifier, low + (high - low) * x, "train").mean()) for x in x_T]
-    return cohort.mean(gap_PT[:, int(np.argmax(on_train))] - gap_PT[:, -1])
+    _, threshold_T = found
+    on_train = [float(gaps_at(measured, verifier, threshold, "train").mean()) for threshold in threshold_T]
+    peak_P, end_P = (gaps_at(measured, verifier, threshold_T[i]) for i in (int(np.argmax(on_train)), -1))
+    return cohort.mean(peak_P - end_P)
 
 
 def best_threshold(measured: Measured, verifier: Verifier) -> float | None:

@@ -193,9 +193,28 @@ def test_without_train_problems_no_peak_is_chosen(bench):
     cohorts = cohorts_of(bench)
     for measured in cohorts[0].measured:
         verifier = measured.verifiers["score_cot"]
-        assert _fall(cohorts[0], measured, verifier) is not None
+        has_spread = measured.member.model != "small"  # which gives every response the same score
+        assert (_fall(cohorts[0], measured, verifier) is not None) == has_spread
         del measured.splits["train"]
         assert _fall(cohorts[0], measured, verifier) is None
     found = {row[0]: row for row in threshold_findings(cohorts[0], cohorts, 0.95)}
     assert found["3b"][3] == "undecided" and "no training problems to choose the peak on" in found["3b"][4]
     assert found["3c"][3] == "undecided"
+
+
+def test_a_check_that_gains_nothing_has_no_shape(bench):
+    """The small model accepts all, so its gap is 0 at every threshold; the large one gains .5 on both problems.
+
+    The middle one gains .5 on the first problem only: half of the resamples that miss it end the interval at 0.
+    """
+    from ops.stages.study_thresholds import curve, gains
+    from ops.stages.study_values import cohorts_of
+
+    [cohort] = cohorts_of(bench)
+    found = {each.member.model: gains(cohort, each, each.verifiers["logit"], 0.95) for each in cohort.measured}
+    assert found == {"small": False, "middle": False, "large": True}
+    large = next(each for each in cohort.measured if each.member.model == "large")
+    x_T, gap_PT = curve(large, large.verifiers["logit"])
+    # scores are -1 and 1: the lowest of the eleven thresholds keeps all, every other one what is right
+    assert x_T.tolist() == [i / 10 for i in range(11)]
+    assert gap_PT.tolist() == [[0.0] + [0.5] * 10] * 2
