@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -22,6 +22,8 @@ from ops.verifiers.base import DerivedVerifier, ModelVerifier, Verifier
 from ops.yaml_file import REMEDY, read_mapping
 
 __all__ = ["BuiltinModel", "Experiment", "FolderModel", "HubModel", "RecordedModel", "load_experiment"]
+
+_Named = TypeVar("_Named", bound=Strict)
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 
@@ -216,22 +218,29 @@ def load_experiment(path: str | Path) -> Experiment:
     """
     path = Path(path)
     where = shown_path(path)
+    experiment = validated_file(path, where, Experiment, REMEDY)
+    return with_paths(experiment, path.resolve().parent, where)
+
+
+def validated_file(path: Path, where: str, kind: type[_Named], remedy: str) -> _Named:
+    """A YAML file as the model ``kind``, whose ``name`` is the file's own.
+
+    Raises:
+        ExperimentError: names ``where``, the first wrong field, what was found and what was expected.
+    """
     data = read_mapping(path, where)
     try:
-        experiment = Experiment.model_validate(data)
+        found = kind.model_validate(data)
     except ValidationError as error:
-        field, problem = explain(error, Experiment)
-        raise ExperimentError(where, problem, field=field, remedy=REMEDY) from None
+        field, problem = explain(error, kind)
+        raise ExperimentError(where, problem, field=field, remedy=remedy) from None
     except MindgapError as error:
-        raise ExperimentError(where, error.problem, field=error.field, remedy=error.remedy or REMEDY) from None
-    if experiment.name != path.stem:
-        raise ExperimentError(
-            where,
-            f"expected the file's own name {path.stem!r}, got {experiment.name!r}",
-            field="name",
-            remedy="rename the file or the experiment",
-        )
-    return with_paths(experiment, path.resolve().parent, where)
+        raise ExperimentError(where, error.problem, field=error.field, remedy=error.remedy or remedy) from None
+    name = found.name  # type: ignore[attr-defined]
+    if name != path.stem:
+        problem = f"expected the file's own name {path.stem!r}, got {name!r}"
+        raise ExperimentError(where, problem, field="name", remedy=f"rename the file or the {kind.__name__.lower()}")
+    return found
 
 
 def with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:

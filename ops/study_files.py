@@ -17,14 +17,14 @@ from ops.config import (
     load_experiment,
     load_experiments,
     shown_path,
+    validated_file,
     with_folder,
     with_paths,
 )
-from ops.errors import ExperimentError, MindgapError
+from ops.errors import ExperimentError
 from ops.explain import explain
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel
 from ops.study import LoadedStudy, Member, Study, StudyModel, StudyTask, crossed_label
-from ops.yaml_file import read_mapping
 
 REMEDY = "see docs/studies.md for every field, or copy studies/builtin.yaml"
 
@@ -37,17 +37,7 @@ def load_study(path: str | Path) -> LoadedStudy:
     """
     path = Path(path)
     where = shown_path(path)
-    data = read_mapping(path, where)
-    try:
-        study = Study.model_validate(data)
-    except ValidationError as error:
-        wrong, problem = explain(error, Study)
-        raise ExperimentError(where, problem, field=wrong, remedy=REMEDY) from None
-    except MindgapError as error:
-        raise ExperimentError(where, error.problem, field=error.field, remedy=error.remedy or REMEDY) from None
-    if study.name != path.stem:
-        problem = f"expected the file's own name {path.stem!r}, got {study.name!r}"
-        raise ExperimentError(where, problem, field="name", remedy="rename the file or the study")
+    study = validated_file(path, where, Study, REMEDY)
     folder = path.resolve().parent
     study = _with_study_paths(study, folder, where)
     members = []

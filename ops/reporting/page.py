@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ops.reporting import words
 from ops.reporting.examples import KINDS, Example
@@ -15,30 +16,32 @@ MAX_TEXT_CHARS = 4000
 """Longer texts of examples are cut on the page (never in the tables)."""
 
 
+def page_template(path: Path, **filters: Callable[..., Any]) -> Any:
+    """A Jinja template that escapes every text and refuses unknown names, with the filters of all pages and these."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(path.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": words.number, "interval": words.interval, "percent": words.percent, **filters}
+    return environment.get_template(path.name)
+
+
 def html_page(summary: Summary, examples: Sequence[Example]) -> str:
     """The report of one experiment as HTML.
 
     Args:
         examples: of ``examples_of``; their texts are escaped and cut at ``MAX_TEXT_CHARS``.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": words.number,
-        "interval": words.interval,
-        "percent": words.percent,
-        "cut": _cut,
-    }
+    template = page_template(TEMPLATE, cut=_cut)
     plots = {name: Markup(svg) for name, svg in plot_svgs(summary).items()} if summary.iterations else {}  # noqa: S704
-    return environment.get_template(TEMPLATE.name).render(
+    return template.render(
         summary=summary,
         answer=summary.answer,
         organism=words.ORGANISM,

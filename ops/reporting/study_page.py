@@ -9,6 +9,7 @@ import polars as pl
 
 from ops.reporting import words
 from ops.reporting.numbers import interval_of
+from ops.reporting.page import page_template
 from ops.reporting.study_data import StudyData
 from ops.reporting.study_plots import MIN_SHARE_OF_BIN, level, study_svgs
 from ops.reporting.study_words import ORGANISMS, scientific, study_outcomes, study_summary
@@ -23,25 +24,12 @@ OTHER_GAPS = (
 
 def study_page(data: StudyData) -> str:
     """The report of a study as HTML; every text is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": words.number,
-        "interval": words.interval,
-        "percent": words.percent,
-        "scientific": scientific,
-    }
+    template = page_template(TEMPLATE, scientific=scientific)
     gaps, verifiers = _gaps(data), _verifiers(data)
     figures = {name: Markup(svg) for name, svg in study_svgs(data).items()}  # noqa: S704
-    return environment.get_template(TEMPLATE.name).render(
+    return template.render(
         data=data,
         summary=study_summary(data),
         outcomes=study_outcomes(data),
