@@ -31,7 +31,7 @@ mlflow: $(CORE) ## MLflow's pages on http://127.0.0.1:5000
 		--backend-store-uri "sqlite:///$(HOME_FOLDER)/mlflow/mlflow.db"
 
 test: $(DEV) ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(DEV) ## the tests that run whole experiments, kill them and start servers
 	$(BIN)/python -m pytest -m slow
