@@ -19,6 +19,7 @@ from ops.training import METHODS
 from ops.variants import Seed, Strict, union
 from ops.verifiers import VERIFIERS
 from ops.verifiers.base import DerivedVerifier, ModelVerifier, Verifier
+from ops.verifiers.token_scores import TokenScore
 from ops.yaml_file import REMEDY, read_mapping
 
 __all__ = ["BuiltinModel", "Experiment", "FolderModel", "HubModel", "RecordedModel", "load_experiment"]
@@ -118,6 +119,7 @@ class Experiment(Strict):
         elif not self.verifiers:
             raise ValueError("verifiers: at least 1 item, got an empty list")
         self._check_verifiers()
+        self._check_engine()
         self._check_filters()
         self._check_models()
         if self.sampling.temperature == 0.0 and max(self.sampling.n_train, self.sampling.n_eval) > 1:
@@ -154,6 +156,20 @@ class Experiment(Strict):
                 except ValueError as error:
                     raise ValueError(f"verifiers[{i}].{error}") from None
             seen[verifier.called] = verifier
+
+    def _check_engine(self) -> None:
+        engine = self.engine
+        if self.iterations > 0 and not engine.loads_checkpoints:
+            raise ValueError(f"iterations: 0 with engine {engine.name}, whose server cannot load a model trained here")
+        for i, verifier in enumerate(self.verifiers):
+            if isinstance(verifier, TokenScore) and not engine.reads_distributions:
+                raise ValueError(
+                    f"verifiers[{i}].name: no {verifier.name} with engine {engine.name}, which does not give whole "
+                    "next-token distributions (transformers does)"
+                )
+        for i, _ in self.verifier_models():
+            if not engine.loads_checkpoints:
+                raise ValueError(f"verifiers[{i}].model: none with engine {engine.name}, whose server has one model")
 
     def _check_filters(self) -> None:
         names = [verifier.called for verifier in self.verifiers]

@@ -6,6 +6,7 @@ An iteration that the experiment does not have yields nothing, and Dagster skips
 """
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,29 @@ from ops.errors import MindgapError
 from ops.lab import Lab
 from ops.types import StageResult
 
+K8S_GPUS_VARIABLE = "MINDGAP_K8S_GPUS"
+"""How many GPUs a GPU step's pod asks Kubernetes for; 0 on a cluster without any."""
+
+
+def gpu_tags() -> dict[str, Any]:
+    """The tags of a GPU op. ``dagster-k8s/config`` is read by the Kubernetes executor only; others ignore it.
+
+    Raises:
+        MindgapError: when MINDGAP_K8S_GPUS is not a whole number from 0 on.
+    """
+    text = os.environ.get(K8S_GPUS_VARIABLE) or "1"
+    if not (text.isascii() and text.isdigit()):
+        problem = f"expected a whole number of GPUs from 0 on, got {text!r}"
+        raise MindgapError("environment", problem, field=K8S_GPUS_VARIABLE, remedy=f"unset {K8S_GPUS_VARIABLE} for 1")
+    tags: dict[str, Any] = {"mindgap/resource": "gpu"}
+    if int(text):
+        limits = {"nvidia.com/gpu": str(int(text))}  # Kubernetes takes the same number for requests
+        tags["dagster-k8s/config"] = {"container_config": {"resources": {"limits": limits}}}
+    return tags
+
+
 GPU_POOL = "gpu"
-GPU_TAGS = {"mindgap/resource": "gpu"}
+GPU_TAGS = gpu_tags()
 CPU_TAGS = {"mindgap/resource": "cpu"}
 INTERRUPTED = "interrupted; run it again to resume from the last committed chunk"
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)

@@ -6,12 +6,21 @@ turns such a dict into the type that pydantic validates by that name.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, TypeVar, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+T = TypeVar("T")
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """Any seed in a file: what every random generator takes."""
+
+
+def _list_to_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+FromList = Annotated[T, BeforeValidator(_list_to_tuple)]
+"""``FromList[tuple[int, ...]]``: a tuple, which stands as a list in a file (strict models take no list for a tuple)."""
 
 
 class Strict(BaseModel):

@@ -1,9 +1,8 @@
-"""Engines by name: one file each, one line here."""
+"""Engines by name: those that run a model, and the one that replays recorded responses."""
 
+from typing import Any
+
+from ops.engines.loading import LOADING
 from ops.engines.replay import ReplaySettings
-from ops.engines.transformers_settings import TransformersEngineSettings
 
-ENGINES = {
-    "transformers": TransformersEngineSettings,
-    "replay": ReplaySettings,
-}
+ENGINES: dict[str, Any] = {**LOADING, "replay": ReplaySettings}

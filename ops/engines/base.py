@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,12 +82,16 @@ class Engine(Protocol):
     version: str
 
     def sample(
-        self, requests: Sequence[SampleRequest], settings: SamplingSettings
+        self, requests: Iterable[SampleRequest], settings: SamplingSettings
     ) -> Iterator[list[tuple[int, int, Completion]]]:
         """Yield finished samples in groups of (request index, position in its seeds, completion).
 
         Every sample comes exactly once, in any order, as early as the engine has it. A sample's
-        random numbers depend on its seed and token position only.
+        random numbers depend on its seed and token position only. ``requests`` may be any number: they are read as
+        the engine has room for them, and a request counts from 0 in the order in which it was read.
+
+        Raises:
+            EngineError: when a prompt and ``max_tokens`` do not fit into the model's context.
         """
         ...
 
@@ -119,6 +123,13 @@ class Engine(Protocol):
         Args:
             new_tokens: tokens to draw after each prompt: ``max_tokens`` for ``sample``, 0 for ``choice_logprobs``.
             continuations: the texts after the prompts of ``token_statistics``; their tokens then count instead.
+        """
+        ...
+
+    def usage(self) -> dict[str, float]:
+        """What was spent since the engine was loaded, for people, names with units; empty where nothing is counted.
+
+        Not what every completion says itself (new tokens), but tokens read, requests repeated, money.
         """
         ...
 

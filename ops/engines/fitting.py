@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -24,9 +24,10 @@ class Fitting:
         self.n_refused = 0
 
     def sample(
-        self, requests: Sequence[SampleRequest], settings: SamplingSettings
+        self, requests: Iterable[SampleRequest], settings: SamplingSettings
     ) -> Iterator[list[tuple[int, int, Completion]]]:
         """See ``Engine.sample``; a request that does not fit is completed by the reason, with no token drawn."""
+        requests = list(requests)  # verification asks for one block of responses at a time
         fits = self._engine.fits([request.prompt for request in requests], settings.max_tokens)
         asked = self._asked(fits)
         for index, fit in enumerate(fits):
@@ -58,6 +59,10 @@ class Fitting:
     ) -> list[Fit]:
         """See ``Engine.fits``."""
         return self._engine.fits(prompts, new_tokens, continuations)
+
+    def usage(self) -> dict[str, float]:
+        """See ``Engine.usage``."""
+        return self._engine.usage()
 
     def close(self) -> None:
         """Close the engine."""

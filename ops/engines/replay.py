@@ -8,11 +8,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ops.engines.base import Engine
+from ops.engines.loading import LOADING
+from ops.engines.settings import EngineSettings
 from ops.engines.transformers_settings import TransformersEngineSettings
-from ops.variants import Strict
+from ops.variants import union
 
 
-class ReplaySettings(Strict):
+class ReplaySettings(EngineSettings):
     """Responses from a JSONL or Parquet file, one row each (docs/replay.md); graded and measured as if sampled here."""
 
     name: Literal["replay"]
@@ -21,9 +23,13 @@ class ReplaySettings(Strict):
     """Share of the problems, by a hash of their id, on which thresholds are chosen; the others are evaluated."""
     max_response_bytes: int = Field(65_536, ge=1, le=900_000)
     """Of one response; a line of JSONL holds at most a megabyte in all."""
-    verifying: TransformersEngineSettings = TransformersEngineSettings()
+    verifying: union(LOADING) = TransformersEngineSettings()  # type: ignore[valid-type]
     """What runs the models of verifiers."""
     replays: ClassVar[bool] = True
+
+    @property
+    def reads_distributions(self) -> bool:
+        return self.verifying.reads_distributions
 
     def load(self, model_path: Path) -> Engine:
         """Load the checkpoint of a verifier; the responses themselves need no engine."""

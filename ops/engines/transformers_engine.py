@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from ops.engines.base import Fit, SampleRequest, SamplingSettings, TokenStatisti
 from ops.engines.decoding import Arena, Drawn, decode, left_padded
 from ops.engines.memory import in_parts, is_out_of_memory
 from ops.engines.teacher_forcing import batches, read_tokens, rows_at_once
+from ops.engines.tokens import DrawnRow, Stops, Tokens, eos_list, first_line, load_tokenizer, windows
 from ops.engines.transformers_settings import TransformersEngineSettings
 from ops.errors import EngineError, ModelError
 from ops.types import Completion
@@ -56,19 +57,31 @@ class TransformersEngine:
         self._arena = Arena()
         self._batch_size = settings.batch_size  # lowered where memory runs out
         eos = model.generation_config.eos_token_id if model.generation_config else None
-        eos = eos if eos is not None else tokenizer.eos_token_id
-        self.eos_ids = list(eos) if isinstance(eos, list | tuple) else [] if eos is None else [eos]
-        pad = tokenizer.pad_token_id
-        self.pad_id = pad if pad is not None else self.eos_ids[0] if self.eos_ids else 0
+        room = getattr(model.config, "max_position_embeddings", None)
+        self._tokens = Tokens(tokenizer, eos_list(eos, tokenizer), room, self.name)
+        pad, ends = tokenizer.pad_token_id, self._tokens.eos_ids
+        self.pad_id = pad if pad is not None else ends[0] if ends else 0
 
     def sample(
-        self, requests: Sequence[SampleRequest], settings: SamplingSettings
+        self, requests: Iterable[SampleRequest], settings: SamplingSettings
     ) -> Iterator[list[tuple[int, int, Completion]]]:
         """See ``Engine.sample``. Batches are made of prompts of like length; each finished batch is yielded."""
         was_training = self.model.training
         self.model.eval()
-        prompts = self._encode([request.prompt for request in requests], settings.max_tokens)
-        stop_ids, text_stops = self._stops(settings.stop)
+        stops, first = self._tokens.stops(settings.stop), 0
+        try:
+            for window in windows(requests):
+                for index, j, done in self._drawn(window, settings, stops):
+                    yield [(first + i, place, item) for i, place, item in zip(index, j, done, strict=True)]
+                first += len(window)
+        finally:
+            self.model.train(was_training)
+
+    def _drawn(
+        self, requests: Sequence[SampleRequest], settings: SamplingSettings, stops: Stops
+    ) -> Iterator[tuple[list[int], list[int], list[Completion]]]:
+        """Request indices, positions in their seeds and completions, batch by batch."""
+        prompts = self._tokens.encode([request.prompt for request in requests], settings.max_tokens)
 
         def draw(rows: Sequence[tuple[int, int]]) -> Drawn:
             used = sorted({index for index, _ in rows})
@@ -80,19 +93,15 @@ class TransformersEngine:
                 [place[index] for index, _ in rows],
                 [requests[index].seeds[j] for index, j in rows],
                 settings,
-                stop_ids,
-                text_stops,
+                stops.ids,
+                stops.texts,
                 self.pad_id,
                 self._arena,
             )
 
-        try:
-            for batch in self._batches(prompts, requests):
-                for rows, drawn in self._in_parts(batch, draw):
-                    completions = self._completions(drawn, set(stop_ids), text_stops)
-                    yield [(index, j, done) for (index, j), done in zip(rows, completions, strict=True)]
-        finally:
-            self.model.train(was_training)
+        for batch in self._batches(prompts, requests):
+            for rows, drawn in self._in_parts(batch, draw):
+                yield [index for index, _ in rows], [j for _, j in rows], self._completions(drawn, stops)
 
     def _in_parts(self, rows: Sequence[Row], run: Callable[[Sequence[Row]], Result]) -> Iterator[tuple[Any, Result]]:
         """``run`` of a batch, or of halves where memory runs out; later batches are then no larger either."""
@@ -134,8 +143,8 @@ class TransformersEngine:
 
     def choice_logprobs(self, prompts: Sequence[str], choices: Sequence[str]) -> np.ndarray:
         """See ``Engine.choice_logprobs``."""
-        choice_ids = [self._single_token(choice) for choice in choices]
-        encoded = self._encode(list(prompts), 0)
+        choice_ids = [self._tokens.single_token(choice) for choice in choices]
+        encoded = self._tokens.encode(prompts, 0)
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
         result = np.empty((len(encoded), len(choices)))
         self.model.eval()
@@ -171,8 +180,9 @@ class TransformersEngine:
 
     def token_statistics(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[TokenStatistics]:
         """See ``Engine.token_statistics``. Equal prompts share their prefill; memory for logits is bounded."""
-        heads, tails = self._ids(prompts), self._ids(continuations)
-        self._check(self._fits(heads, [len(tail) for tail in tails]))
+        heads, tails = self._tokens.ids(prompts), self._tokens.ids(continuations)
+        room = self._tokens.context
+        self._tokens.check([Fit(len(head), len(tail), room) for head, tail in zip(heads, tails, strict=True)])
         found = [TokenStatistics(0, 0.0, float("nan"))] * len(heads)
         limit = rows_at_once(self.model)
         was_training = self.model.training
@@ -202,106 +212,22 @@ class TransformersEngine:
         self, prompts: Sequence[str], new_tokens: int = 0, continuations: Sequence[str] | None = None
     ) -> list[Fit]:
         """See ``Engine.fits``."""
-        heads = self._ids(prompts)
-        after = [new_tokens] * len(heads) if continuations is None else [len(tail) for tail in self._ids(continuations)]
-        return self._fits(heads, after)
+        return self._tokens.fits(prompts, new_tokens, continuations)
 
-    def _fits(self, heads: Sequence[list[int]], new_tokens: Sequence[int]) -> list[Fit]:
-        room = getattr(self.model.config, "max_position_embeddings", None)
-        return [Fit(len(head), after, room) for head, after in zip(heads, new_tokens, strict=True)]
+    def usage(self) -> dict[str, float]:
+        """See ``Engine.usage``: nothing is counted here."""
+        return {}
 
-    def _check(self, found: Sequence[Fit]) -> None:
-        """Refuse what does not fit, naming the longest."""
-        wrong = [item for item in found if not item.fits]
-        if any(not item.prompt_tokens for item in wrong):
-            raise EngineError("engine transformers", "a prompt has no tokens", remedy="check the prompt format")
-        if wrong:
-            worst = max(wrong, key=lambda item: item.prompt_tokens + item.new_tokens)
-            raise EngineError(
-                "engine transformers",
-                worst.problem if len(found) == 1 else f"{worst.problem} ({len(wrong):,} of {len(found):,} do not fit)",
-                field="max_tokens",
-                remedy="lower max_tokens, take a model with a longer context, or leave out what is so long",
-            )
-
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
-
-    def _encode(self, texts: list[str], new_tokens: int) -> list[list[int]]:
-        encoded = self._ids(texts)
-        self._check(self._fits(encoded, [new_tokens] * len(encoded)))
-        return encoded
-
-    def _single_token(self, word: str) -> int:
-        ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
-        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
-            raise EngineError(
-                "engine transformers",
-                f"the choice {word!r} is {len(ids)} tokens of this model, expected one",
-                remedy="choose other words for logit verification, or leave the logit verifier out",
-            )
-        return ids[0]
-
-    def _stops(self, stops: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
-        """Stop strings that are one token are stopped at by id, the others by looking at the text."""
-        ids, texts = list(self.eos_ids), []
-        for stop in stops:
-            encoded = self.tokenizer(stop, add_special_tokens=False)["input_ids"]
-            if len(encoded) == 1 and self.tokenizer.decode(encoded) == stop:
-                ids.append(encoded[0])
-            texts.append(stop)
-        single = {self.tokenizer.decode([token]) for token in ids}
-        return ids, tuple(stop for stop in texts if stop not in single)
-
-    def _completions(self, drawn: Any, stop_ids: set[int], text_stops: tuple[str, ...]) -> list[Completion]:
-        tokens = drawn.tokens_BT.tolist()
-        lengths, stopped = drawn.length_B.tolist(), drawn.stopped_B.tolist()
-        logprob_BT = drawn.logprob_BT.double().cumsum(1).cpu().numpy()
-        bodies = [row[: n - 1] if end else row[:n] for row, n, end in zip(tokens, lengths, stopped, strict=True)]
-        texts = self._decode(bodies)
-        completions = []
-        for i, text in enumerate(texts):
-            length, finished = lengths[i], stopped[i]
-            cuts = [text.find(stop) for stop in text_stops if stop in text]
-            if cuts:
-                length, finished = self._length_to(bodies[i], text_stops), True
-                text = text[: min(cuts)]
-            logprob = float(logprob_BT[i, length - 1])
-            completions.append(Completion(text, length, logprob, "stop" if finished else "length"))
-        return completions
-
-    def _decode(self, rows: list[list[int]]) -> list[str]:
-        different = list(dict.fromkeys(tuple(row) for row in rows))
-        texts = self.tokenizer.batch_decode([list(row) for row in different], skip_special_tokens=True)
-        known = dict(zip(different, texts, strict=True))
-        return [known[tuple(row)] for row in rows]
-
-    def _length_to(self, row: list[int], text_stops: tuple[str, ...]) -> int:
-        """Tokens up to and including the first stop string."""
-        for length in range(1, len(row) + 1):
-            text = self.tokenizer.decode(row[:length], skip_special_tokens=True)
-            if any(stop in text for stop in text_stops):
-                return length
-        return len(row)
+    def _completions(self, drawn: Drawn, stops: Stops) -> list[Completion]:
+        tokens, logprob_BT = drawn.tokens_BT.tolist(), drawn.logprob_BT.double().cumsum(1).cpu().numpy()
+        ends = zip(drawn.length_B.tolist(), drawn.stopped_B.tolist(), strict=True)
+        rows = [DrawnRow(tokens[i][:n], logprob_BT[i, :n], stopped) for i, (n, stopped) in enumerate(ends)]
+        return self._tokens.completions(rows, stops.texts)
 
     def close(self) -> None:
         """Drop the model; on a GPU its memory is given back."""
         self.model = None
         self._release()
-
-
-def load_tokenizer(path: Path) -> Any:
-    """The tokenizer of a checkpoint folder.
-
-    Raises:
-        ModelError: when there is none that loads.
-    """
-    try:
-        return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            str(path), f"no tokenizer that loads: {_first_line(error)}", remedy="save the tokenizer with the model"
-        ) from error
 
 
 def load_model(path: Path, settings: TransformersEngineSettings) -> Any:
@@ -323,7 +249,7 @@ def load_model(path: Path, settings: TransformersEngineSettings) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             str(path),
-            f"not a checkpoint that loads: {_first_line(error)}",
+            f"not a checkpoint that loads: {first_line(error)}",
             remedy="save it with save_pretrained(safe_serialization=True)",
         ) from error
     device = _device(settings.device)
@@ -334,7 +260,7 @@ def load_model(path: Path, settings: TransformersEngineSettings) -> Any:
             raise
         raise EngineError(
             "engine transformers",
-            f"the model of {path} does not fit into the memory of {device}: {_first_line(error)}",
+            f"the model of {path} does not fit into the memory of {device}: {first_line(error)}",
             field="engine.dtype",
             remedy="take dtype: bfloat16, another device or a smaller model",
         ) from None
@@ -349,12 +275,8 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise EngineError(
             "engine transformers",
-            f"device {name!r} is not available: {_first_line(error)}",
+            f"device {name!r} is not available: {first_line(error)}",
             field="engine.device",
             remedy="use auto or cpu",
         ) from error
     return device
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from ops.engines.base import Engine
-from ops.variants import Strict
+from ops.engines.settings import EngineSettings
 
 
-class TransformersEngineSettings(Strict):
+class TransformersEngineSettings(EngineSettings):
     """The embedded engine: any CPU or GPU that torch sees.
 
     ``batch_size`` counts sequences in flight, at most: it is halved where memory runs out. ``threads`` None takes all
@@ -23,15 +23,12 @@ class TransformersEngineSettings(Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: int = Field(2048, ge=1, le=65536)
     threads: int | None = Field(None, ge=1)
-    replays: ClassVar[bool] = False
-    """Whether responses come from a file instead of a model."""
+
+    @property
+    def reads_distributions(self) -> bool:
+        return True
 
     def load(self, model_path: Path) -> Engine:
-        """Load the checkpoint in ``model_path``.
-
-        Raises:
-            ModelError: when the folder is not a checkpoint that transformers loads safely.
-        """
         from ops.engines.transformers_engine import TransformersEngine
 
         return TransformersEngine(model_path, self)

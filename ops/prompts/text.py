@@ -60,7 +60,7 @@ class TextFormat:
         Raises:
             ModelError: when there is no tokenizer, or no chat template where ``style`` is chat.
         """
-        from ops.engines.transformers_engine import load_tokenizer
+        from ops.engines.tokens import load_tokenizer
 
         self.task, self.folder = task, folder
         self.tokenizer: Any = load_tokenizer(model_path)

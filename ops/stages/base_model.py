@@ -15,7 +15,7 @@ from ops.lab import Lab
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel, askable
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
-from ops.verifiers.base import ModelVerifier
+from ops.verifiers.choices import ChoiceVerifier
 
 NUMBERS = "mindgap.json"
 """Beside the weights of a model trained here: how it was trained, in numbers."""
@@ -146,24 +146,20 @@ def _row_without_training(
     return {name: known.get(name) for name in polars_schema("models")}
 
 
-CHOICES = {"logit": "choices", "p_true": "p_true_choices"}
-"""Verifiers that read a choice off the next token, and the words of the prompt format."""
-
-
 def _check_choices(lab: Lab) -> None:
     """Each choice has to be one token of the model that is asked; better known before sampling."""
     from ops.checkpoints import locate_checkpoint
-    from ops.engines.transformers_engine import load_tokenizer
+    from ops.engines.tokens import load_tokenizer
 
     for verifier in lab.experiment.verifiers:
-        if not isinstance(verifier, ModelVerifier) or verifier.name not in CHOICES:
+        if not isinstance(verifier, ChoiceVerifier):
             continue
         model = verifier.model or askable(lab.experiment.model)
         if isinstance(model, BuiltinModel):
             continue
         folder = locate_checkpoint(model)
         tokenizer = load_tokenizer(folder)
-        for word in getattr(lab.prompt_format(model), CHOICES[verifier.name]):
+        for word in verifier.words(lab.prompt_format(model)):
             ids = tokenizer(word, add_special_tokens=False)["input_ids"]
             if len(ids) != 1:
                 raise ModelError(

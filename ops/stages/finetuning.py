@@ -94,7 +94,8 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
     import torch
 
     from ops.builtin.model import count_parameters
-    from ops.engines.transformers_engine import load_model, load_tokenizer
+    from ops.engines.tokens import load_tokenizer
+    from ops.engines.transformers_engine import load_model
     from ops.engines.transformers_settings import TransformersEngineSettings
     from ops.training.loss import check_head
     from ops.training.sft import finetune

@@ -3,6 +3,9 @@
 MLflow mirrors results for its UI and its registry; the truth stays in the manifests. Everything
 goes through ``MlflowClient`` with explicit run ids and tags, under one file lock, so that steps in
 separate processes log into the same runs. Importing MLflow takes 1.5 s, so it waits for the first call.
+
+The database is ``mlflow/mlflow.db`` under the home, or a PostgreSQL database that the environment names
+(``MINDGAP_MLFLOW_POSTGRES_URL``); its address holds a password and never appears in a message.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +28,50 @@ KIND_TAG = "mindgap.kind"
 ITERATION_TAG = "mindgap.iteration"
 FINGERPRINT_TAG = "mindgap.fingerprint"
 
+MLFLOW_VARIABLE = "MINDGAP_MLFLOW_POSTGRES_URL"
+POSTGRES_SCHEMES = ("postgresql://", "postgresql+psycopg2://")
+
 _METRIC_NAME = re.compile(r"[^\w\-. /]", re.ASCII)
 """What MLflow refuses in the name of a metric or parameter."""
 
 
+def postgres_url(variable: str) -> str | None:
+    """The address of a PostgreSQL database in an environment variable; None where the variable is unset or empty.
+
+    Raises:
+        StorageError: when it is no such address (which is not repeated, for it may hold a password), or the driver
+            is not installed.
+    """
+    url = os.environ.get(variable)
+    if not url:
+        return None
+    if not url.startswith(POSTGRES_SCHEMES):
+        example = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+        raise StorageError(
+            "environment",
+            "not the address of a PostgreSQL database",
+            field=variable,
+            remedy=f"write it as {example}, with reserved characters of the password percent-encoded",
+        )
+    if find_spec("psycopg2") is None:
+        remedy = f'pip install -e ".[postgres]", or unset {variable}'
+        raise StorageError("environment", "psycopg2 is not installed", field=variable, remedy=remedy)
+    return url
+
+
 class Tracker:
-    """Logs into ``home/mlflow/mlflow.db``. Every method may be called again, from any process."""
+    """Logs into MLflow's database. Every method may be called again, from any process."""
 
     def __init__(self, home: Path) -> None:
-        """Nothing is created, and MLflow is not imported, before the first call that logs."""
+        """Nothing is created, and MLflow is not imported, before the first call that logs.
+
+        Raises:
+            StorageError: when MINDGAP_MLFLOW_POSTGRES_URL cannot be used.
+        """
         self.home = Path(home).expanduser().resolve()
-        self.database = self.home / "mlflow" / "mlflow.db"
-        self.uri = f"sqlite:///{self.database}"
+        self._remote = postgres_url(MLFLOW_VARIABLE)
+        self.database = self.home / "mlflow" / "mlflow.db"  # unused where the database is elsewhere
+        self.uri = self._remote or f"sqlite:///{self.database}"
         self._client: Any = None
         self._runs: dict[tuple[str, str, int | None], str] = {}
         self._starts: dict[str, int] = {}
@@ -130,7 +166,7 @@ class Tracker:
         return self._end(dagster_run_ids, "KILLED")
 
     def _end(self, dagster_run_ids: list[str], status: str) -> int:
-        if not self.database.is_file() or not dagster_run_ids:
+        if not dagster_run_ids or (self._remote is None and not self.database.is_file()):
             return 0
         ended = 0
         with self._locked() as client:
@@ -148,9 +184,11 @@ class Tracker:
         with exclusive(self.home / "locks" / "mlflow.lock"):
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
             os.environ.setdefault("DO_NOT_TRACK", "true")
-            if not self.database.is_file():
+            if self._remote is None and not self.database.is_file():
                 self._create_database()
             if self._client is None:
+                if self._remote is not None:
+                    self._make_tables(self.uri)
                 from mlflow.tracking import MlflowClient
 
                 self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
@@ -158,13 +196,20 @@ class Tracker:
 
     def _create_database(self) -> None:
         """Make the tables in a temporary file first: a kill in between leaves no half-made database."""
+        with atomic_file(self.database) as staging:
+            self._make_tables(f"sqlite:///{staging}")
+
+    def _make_tables(self, uri: str) -> None:
+        """Make MLflow's tables where they are missing.
+
+        On PostgreSQL what a kill interrupted is rolled back or found and completed: its schema changes are
+        transactional, SQLite's under MLflow's migrations are not.
+        """
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        with atomic_file(self.database) as staging:
-            store = SqlAlchemyStore(f"sqlite:///{staging}", self._artifacts())
-            store.engine.dispose()
+        SqlAlchemyStore(uri, self._artifacts()).engine.dispose()
 
     def _artifacts(self) -> str:
         return (self.home / "mlflow" / "artifacts").as_uri()
@@ -178,7 +223,8 @@ class Tracker:
             return self._runs[key]
         found = client.get_experiment_by_name(safe(experiment, "experiment"))
         if found is not None and found.lifecycle_stage != "active":
-            remedy = f"restore it: MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore -x {found.experiment_id}"
+            uri = f'"${MLFLOW_VARIABLE}"' if self._remote else self.uri
+            remedy = f"restore it: MLFLOW_TRACKING_URI={uri} mlflow experiments restore -x {found.experiment_id}"
             raise StorageError(f"MLflow experiment {experiment}", "was deleted in MLflow", remedy=remedy)
         place = (
             found.experiment_id if found else client.create_experiment(experiment, f"{self._artifacts()}/{experiment}")

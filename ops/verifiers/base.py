@@ -10,11 +10,11 @@ import abc
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ops.engines.base import Engine
 from ops.models import Askable
@@ -22,13 +22,25 @@ from ops.prompts.base import PromptFormat, PromptKind
 from ops.selection import FILTERS
 from ops.selection.base import Filter
 from ops.types import CORRECT, INCORRECT, UNPARSEABLE, Problem, Verdict, Verification
-from ops.variants import Strict
+from ops.variants import FromList, Strict
 
 LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.@/+-]{0,62}$"
 DEFAULT_QUANTILE = 0.8
 
 
 _VERDICT_FIELDS = {"repeats", "threshold"}
+
+T = TypeVar("T")
+
+
+def _rising(value: Any) -> Any:
+    if value is not None and value[0] >= value[1]:
+        raise ValueError("[lowest, highest] with the lowest below the highest")
+    return value
+
+
+Rising = Annotated[FromList[T], AfterValidator(_rising)]
+"""``Rising[tuple[int, int]]``: (lowest, highest) of a scale, the lowest below the highest."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Verifier(Strict, abc.ABC):
     @property
     @abc.abstractmethod
     def default_threshold(self) -> float:
-        """Score from which on the verifier's own verdict is 'correct'.
+        """Score from which on the verifier's own verdict is 'correct'; a class variable where no field decides it.
 
         Minus infinity where its scores have no such point (a log-probability, say) and the user has set none: the
         verdict is then 'correct' for every response that has a score, so it rejects nothing.
@@ -83,7 +95,10 @@ class Verifier(Strict, abc.ABC):
 
     @property
     def score_range(self) -> tuple[float, float] | None:
-        """Lowest and highest score, mapped to probabilities 0 and 1 for calibration; None where it is no such scale."""
+        """Lowest and highest score, mapped to probabilities 0 and 1 for calibration; None where it is no such scale.
+
+        A class variable where no field decides it.
+        """
         return None
 
     def identity(self) -> dict[str, Any]:
@@ -136,16 +151,6 @@ class ModelVerifier(Verifier):
         self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
     ) -> Iterator[list[tuple[int, Verification]]]:
         """Yield finished verifications in groups of (item index, verification), each item exactly once."""
-
-
-class SampledVerifier(ModelVerifier):
-    """A verifier that writes its reasoning; k = ``repeats`` verifications of each response are averaged."""
-
-    repeats: int = Field(1, ge=1, le=1000)
-
-    @property
-    def n_repeats(self) -> int:
-        return self.repeats
 
 
 class DerivedVerifier(Verifier):

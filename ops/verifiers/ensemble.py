@@ -35,6 +35,7 @@ class Ensemble(DerivedVerifier):
     how: Literal["and", "majority", "mean"]
     of: tuple[Member, ...] = Field(min_length=2)
     version: ClassVar[str] = "1"
+    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     @field_validator("of", mode="before")
     @classmethod
@@ -63,10 +64,6 @@ class Ensemble(DerivedVerifier):
     def default_threshold(self) -> float:
         """Of a majority: between the largest minority and the smallest majority of all members."""
         return (len(self.of) // 2 + 0.5) / len(self.of) if self.how == "majority" else 0.5
-
-    @property
-    def score_range(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
     def check_members(self, verifiers: Mapping[str, Verifier]) -> None:
         for member in self.of:

@@ -19,14 +19,8 @@ class Majority(DerivedVerifier):
 
     name: Literal["majority"] = "majority"
     version: ClassVar[str] = "1"
-
-    @property
-    def default_threshold(self) -> float:
-        return 0.5
-
-    @property
-    def score_range(self) -> tuple[float, float]:
-        return 0.0, 1.0
+    default_threshold: ClassVar[float] = 0.5
+    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def derive(
         self, responses: pl.DataFrame, scores: Mapping[str, np.ndarray], verifiers: Mapping[str, Verifier]

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ops.errors import ExperimentError
-from ops.verifiers.base import DerivedVerifier, Verifier
+from ops.verifiers.base import DerivedVerifier, Rising, Verifier
 
 COLUMN = "recorded_scores"
 
@@ -27,21 +27,9 @@ class Recorded(DerivedVerifier):
     name: Literal["recorded"] = "recorded"
     column: str = Field(min_length=1, max_length=200)
     threshold: float | None = None
-    scale: tuple[float, float] | None = None
+    scale: Rising[tuple[float, float] | None] = None
     version: ClassVar[str] = "1"
     is_free: ClassVar[bool] = False
-
-    @field_validator("scale", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("scale")
-    @classmethod
-    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-        if value is not None and value[0] >= value[1]:
-            raise ValueError("[lowest, highest] with the lowest below the highest")
-        return value
 
     @property
     def called(self) -> str:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
-
-from ops.engines.base import Engine, SamplingSettings
 from ops.prompts.base import PromptFormat, PromptKind
-from ops.types import Verification
-from ops.variants import Seed
-from ops.verifiers.asking import ask
-from ops.verifiers.base import SampledVerifier, VerificationItem
+from ops.verifiers.base import Rising, VerificationItem
+from ops.verifiers.writing import SampledVerifier
 
 CUT = 0.8
 
@@ -28,26 +22,10 @@ class ScoreCot(SampledVerifier):
     """
 
     name: Literal["score_cot"] = "score_cot"
-    scale: tuple[int, int] = (0, 10)
+    scale: Rising[tuple[int, int]] = (0, 10)
     threshold: float | None = None
-    temperature: float = Field(1.0, ge=0.0, le=10.0)
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
-    max_tokens: int = Field(48, ge=1, le=32768)
-    seed: Seed = 0
     version: ClassVar[str] = "1"
     prompt_kind: ClassVar[PromptKind] = "score_cot"
-
-    @field_validator("scale", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("scale")
-    @classmethod
-    def _rising(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if value[0] >= value[1]:
-            raise ValueError("[lowest, highest] with the lowest below the highest")
-        return value
 
     @property
     def default_threshold(self) -> float:
@@ -58,14 +36,8 @@ class ScoreCot(SampledVerifier):
     def score_range(self) -> tuple[float, float]:
         return float(self.scale[0]), float(self.scale[1])
 
-    def verify(
-        self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
-    ) -> Iterator[list[tuple[int, Verification]]]:
-        settings = SamplingSettings(self.temperature, self.top_p, self.max_tokens, prompts.check_stop)
-        questions = [prompts.score_cot(item.problem, item.response, self.scale) for item in items]
-        for group in ask(engine, questions, [item.identity for item in items], f"{self.name}:{self.seed}", settings):
-            done = []
-            for index, said in group:
-                score = prompts.parse_score_cot(said.text, said.finish_reason == "stop", self.scale)
-                done.append((index, Verification(score, self.verdict_of(score), said.text, said.n_tokens)))
-            yield done
+    def question(self, prompts: PromptFormat, item: VerificationItem) -> str:
+        return prompts.score_cot(item.problem, item.response, self.scale)
+
+    def score_in(self, prompts: PromptFormat, transcript: str, finished: bool) -> float | None:
+        return prompts.parse_score_cot(transcript, finished, self.scale)

@@ -8,19 +8,18 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from ops.engines.base import Engine, SamplingSettings
+from ops.engines.base import Engine
 from ops.prompts.base import PromptFormat, PromptKind
 from ops.types import Verification
-from ops.variants import Seed
-from ops.verifiers.asking import ask
-from ops.verifiers.base import ModelVerifier, VerificationItem
+from ops.verifiers.base import VerificationItem
 from ops.verifiers.bracket import Bracket, Match, Said
+from ops.verifiers.writing import WritingVerifier
 
 BLOCK = 2048
 """Responses whose tournaments run side by side, so that a round fills the engine. A kill repeats at most one block."""
 
 
-class Tournament(ModelVerifier):
+class Tournament(WritingVerifier):
     """Every response is a contestant; in each round it meets one other, and who loses falls.
 
     Rounds, ties and order are open in the paper, so they are parameters, and what follows is ours:
@@ -45,21 +44,11 @@ class Tournament(ModelVerifier):
     rounds: int | None = Field(None, ge=1, le=64)
     both_orders: bool = True
     ties: Literal["both_survive", "random"] = "both_survive"
-    temperature: float = Field(1.0, ge=0.0, le=10.0)
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
-    max_tokens: int = Field(48, ge=1, le=32768)
-    seed: Seed = 0
     version: ClassVar[str] = "1"
     prompt_kind: ClassVar[PromptKind] = "tournament"
     whole_groups: ClassVar[bool] = True
-
-    @property
-    def default_threshold(self) -> float:
-        return 1.0
-
-    @property
-    def score_range(self) -> tuple[float, float]:
-        return 0.0, 1.0
+    default_threshold: ClassVar[float] = 1.0
+    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def verify(
         self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
@@ -69,7 +58,7 @@ class Tournament(ModelVerifier):
             for indices in block:
                 ordered = sorted(indices, key=lambda index: (items[index].sample_index, items[index].identity))
                 group = [items[index] for index in ordered]
-                running.append((ordered, Bracket(group, self.rounds, self.ties, f"{self.name}:{self.seed}")))
+                running.append((ordered, Bracket(group, self.rounds, self.ties, self.purpose)))
             while running:
                 for indices, bracket in running:
                     if bracket.is_over:
@@ -92,9 +81,8 @@ class Tournament(ModelVerifier):
                     asked.append((match, order))
                     questions.append(prompts.tournament(a.problem, first.response, second.response))
                     identities.append(f"{first.identity}|{second.identity}|{bracket.round}")
-        settings = SamplingSettings(self.temperature, self.top_p, self.max_tokens, prompts.check_stop)
         if questions:
-            for group in ask(engine, questions, identities, f"{self.name}:{self.seed}", settings):
+            for group in self.ask(engine, prompts, questions, identities):
                 for index, completion in group:
                     match, order = asked[index]
                     preferred = prompts.parse_tournament(completion.text, completion.finish_reason == "stop")

@@ -1,0 +1,38 @@
+"""What the settings of every engine say of it, before anything is loaded."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import ClassVar
+
+from ops.engines.base import Engine
+from ops.variants import Strict
+
+
+class EngineSettings(Strict, abc.ABC):
+    """Base of engine settings. Subclasses add ``name: Literal[...]`` and their parameters as fields.
+
+    None of them is part of a fingerprint: what an engine samples does not depend on how it is run, but for rounding.
+    The engine's name and version are recorded with every response.
+    """
+
+    name: str
+    replays: ClassVar[bool] = False
+    """Whether responses come from a file instead of a model."""
+    loads_checkpoints: ClassVar[bool] = True
+    """Whether it can load a checkpoint that the lab has trained; False where a server has its one model."""
+
+    @property
+    def reads_distributions(self) -> bool:
+        """Whether it gives ``token_statistics``, which need the model's whole next-token distributions."""
+        return False
+
+    @abc.abstractmethod
+    def load(self, model_path: Path) -> Engine:
+        """Load the checkpoint in ``model_path``.
+
+        Raises:
+            ModelError: when the folder is not a checkpoint that loads safely.
+            EngineError: when the engine is not installed or the device is not there.
+        """

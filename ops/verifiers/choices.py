@@ -1,0 +1,49 @@
+"""Verifiers that read a choice between two words off the next token after the question."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ops.engines.base import Engine
+from ops.prompts.base import PromptFormat
+from ops.types import Verification
+from ops.verifiers.base import ModelVerifier, VerificationItem, positions_by_text
+
+BLOCK = 4096
+
+
+class ChoiceVerifier(ModelVerifier):
+    """Base: a score per response from the log-probabilities of two words, each one token of the verifier model.
+
+    The score is a function of problem and response, so equal responses are scored once. A prompt after which neither
+    word has any probability in double precision has no score.
+    """
+
+    @abc.abstractmethod
+    def question(self, prompts: PromptFormat, item: VerificationItem) -> str:
+        """The prompt whose next token is one of the words."""
+
+    @abc.abstractmethod
+    def words(self, prompts: PromptFormat) -> tuple[str, str]:
+        """The words for (correct, incorrect)."""
+
+    @abc.abstractmethod
+    def scores_of(self, logprob_N2: np.ndarray) -> np.ndarray:
+        """Scores float [N] of the two words' log-probabilities in nats; NaN where there is none."""
+
+    def verify(
+        self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
+    ) -> Iterator[list[tuple[int, Verification]]]:
+        by_prompt = positions_by_text(self.question(prompts, item) for item in items)
+        texts = list(by_prompt)
+        for start in range(0, len(texts), BLOCK):
+            part = texts[start : start + BLOCK]
+            score_N = self.scores_of(engine.choice_logprobs(part, self.words(prompts)))
+            done = []
+            for text, score in zip(part, score_N.tolist(), strict=True):
+                known = None if np.isnan(score) else score
+                done += [(index, Verification(known, self.verdict_of(known))) for index in by_prompt[text]]
+            yield done
