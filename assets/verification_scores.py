@@ -6,7 +6,8 @@ import dagster as dg
 
 from assets.common import about, commit_op, iteration_key
 from ops.gpu_ops import iteration_op
-from ops.stages.verification import collect_scores, verify_responses
+from ops.stages.scores import collect_scores
+from ops.stages.verification import verify_responses
 
 DESCRIPTION = """\
 Every verifier of the experiment judges every response, with the same model that wrote it and without seeing the truth.

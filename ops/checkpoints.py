@@ -9,7 +9,7 @@ from pathlib import Path
 from ops.errors import ModelError
 from ops.identity import fingerprint
 from ops.models import FolderModel, HubModel
-from ops.storage.atomic import file_digest
+from ops.tasks.rows import content_digest
 
 WEIGHT_PATTERNS = ("*.safetensors",)
 HASHED_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", *WEIGHT_PATTERNS)
@@ -106,14 +106,4 @@ def _from_hub(identity: str, revision: str) -> Path:
 def checkpoint_fingerprint(folder: Path) -> str:
     """A hash of the content of every file that defines the model (never of its path)."""
     names = sorted({path.name for pattern in HASHED_PATTERNS for path in folder.glob(pattern) if path.is_file()})
-    digests = {}
-    for name in names:
-        stat = (folder / name).stat()
-        digests[name] = _digest(folder / name, stat.st_size, stat.st_mtime_ns)
-    return fingerprint("checkpoint", "1", digests)
-
-
-@lru_cache(maxsize=1024)
-def _digest(path: Path, size: int, modified_ns: int) -> str:
-    """SHA-256 of a file; remembered in this process while size and time stay the same."""
-    return file_digest(path)
+    return fingerprint("checkpoint", "1", {name: content_digest(folder / name) for name in names})

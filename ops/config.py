@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ops.builtin.sizes import RECIPES
 from ops.engines import ENGINES
@@ -16,7 +16,7 @@ from ops.recorded import score_columns
 from ops.selection import FILTERS
 from ops.tasks import TASKS
 from ops.training import METHODS
-from ops.variants import Seed, Strict, union
+from ops.variants import FromList, Seed, Strict, union
 from ops.verifiers import VERIFIERS
 from ops.verifiers.base import DerivedVerifier, ModelVerifier, Verifier
 from ops.verifiers.token_scores import TokenScore
@@ -84,9 +84,9 @@ class Experiment(Strict):
     problems: Problems = Problems()
     sampling: Sampling = Sampling()
     prompts: Prompts = Prompts()
-    verifiers: tuple[union(VERIFIERS), ...]  # type: ignore[valid-type]
+    verifiers: FromList[tuple[union(VERIFIERS), ...]]  # type: ignore[valid-type]
     filter: union(FILTERS) = FILTERS["none"]()  # type: ignore[valid-type]
-    gap_filters: tuple[union(FILTERS), ...] = ()  # type: ignore[valid-type]
+    gap_filters: FromList[tuple[union(FILTERS), ...]] = ()  # type: ignore[valid-type]
     iterations: int = Field(3, ge=0, le=20)
     training: union(METHODS) = METHODS["sft"]()  # type: ignore[valid-type]
     engine: union(ENGINES) = ENGINES["transformers"]()  # type: ignore[valid-type]
@@ -102,11 +102,6 @@ class Experiment(Strict):
             return value
         label = Path(str(engine.get("path", "recorded"))).stem[:100] or "recorded"
         return {"model": {"kind": "recorded", "label": label}, "verifiers": (), **value}
-
-    @field_validator("verifiers", "gap_filters", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _combinations(self) -> Experiment:

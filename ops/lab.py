@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,16 @@ class Place:
     iteration: int | None
     fingerprint: str
 
+    @property
+    def name(self) -> str:
+        """The asset with its iteration."""
+        return asset_name(self.asset, self.iteration)
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """The place as arguments of the store."""
+        return dict(experiment=self.owner, asset=self.asset, iteration=self.iteration, fingerprint=self.fingerprint)
+
 
 def commit_or_adopt(
     store: Store,
@@ -79,23 +89,57 @@ def commit_or_adopt(
 
     Args:
         compute: returns the table as a Polars frame.
-        metadata: numbers for people, from the table (called for reused tables as well).
+        metadata: numbers for people, from the table; they are kept with it.
     """
     start = time.monotonic()
-    reused = store.has(place.table, place.fingerprint)
-    frame = store.read(place.table, place.fingerprint) if reused else compute()
+    known = adopted(store, place, run_id=run_id, code_version=code_version, seed=seed)
+    if known is not None:
+        return known
+    frame = compute()
     seconds = time.monotonic() - start
     shown = dict(metadata(frame))
-    provenance = Provenance(run_id, code_version, seconds, reused, shown, seed)
-    where: dict[str, Any] = dict(
-        experiment=place.owner, asset=place.asset, iteration=place.iteration, fingerprint=place.fingerprint
-    )
-    if reused:
-        store.link(place.table, provenance=provenance, **where)
-    else:
-        store.commit_table(place.table, frame, provenance=provenance, **where)
-    name = asset_name(place.asset, place.iteration)
-    return StageResult(name, place.owner, place.fingerprint, reused, frame.height, seconds, shown)
+    provenance = Provenance(run_id, code_version, seconds, False, shown, seed)
+    store.commit_table(place.table, frame, provenance=provenance, **place.where)
+    return StageResult(place.name, place.owner, place.fingerprint, False, frame.height, seconds, shown)
+
+
+def stream_or_adopt(
+    store: Store,
+    place: Place,
+    frames: Callable[[], Iterable[Any]],
+    metadata: Callable[[Any], Mapping[str, Any]],
+    *,
+    run_id: str,
+    code_version: str,
+    seed: int | None,
+) -> StageResult:
+    """``commit_or_adopt`` of a table that need not fit into memory.
+
+    Args:
+        frames: the table's rows as Polars frames, one after the other.
+        metadata: numbers for people, from a Polars lazy frame of the written table.
+    """
+    start = time.monotonic()
+    known = adopted(store, place, run_id=run_id, code_version=code_version, seed=seed)
+    if known is not None:
+        return known
+    provenance = Provenance(run_id, code_version, 0.0, False, {}, seed)
+    shown = store.commit_stream(place.table, frames, metadata, started=start, provenance=provenance, **place.where)
+    n_rows = store.about(place.table, place.fingerprint)["n_rows"]
+    seconds = time.monotonic() - start
+    return StageResult(place.name, place.owner, place.fingerprint, False, n_rows, seconds, shown)
+
+
+def adopted(store: Store, place: Place, *, run_id: str, code_version: str, seed: int | None) -> StageResult | None:
+    """The table of another run or experiment made this place's own, without reading it; None where there is none."""
+    if not store.has(place.table, place.fingerprint):
+        return None
+    start = time.monotonic()
+    about = store.about(place.table, place.fingerprint)
+    shown = about["metadata"]
+    seconds = time.monotonic() - start
+    store.link(place.table, provenance=Provenance(run_id, code_version, seconds, True, shown, seed), **place.where)
+    return StageResult(place.name, place.owner, place.fingerprint, True, about["n_rows"], seconds, shown)
 
 
 @dataclass
@@ -142,17 +186,32 @@ class Lab:
 
         Args:
             compute: returns the table as a Polars frame.
-            metadata: numbers for people, from the table (called for reused tables as well).
+            metadata: numbers for people, from the table; a reused table keeps its own.
         """
-        return commit_or_adopt(
-            self.store,
-            Place(self.experiment.name, table, asset, iteration, self.plan.fingerprints[asset_name(asset, iteration)]),
-            compute,
-            metadata,
-            run_id=self.run_id,
-            code_version=CODE_VERSIONS[asset],
-            seed=self._seed(asset),
-        )
+        return commit_or_adopt(self.store, self._place(table, asset, iteration), compute, metadata, **self._how(asset))
+
+    def materialise_stream(
+        self,
+        table: str,
+        asset: str,
+        iteration: int | None,
+        frames: Callable[[], Iterable[Any]],
+        metadata: Callable[[Any], Mapping[str, Any]],
+    ) -> StageResult:
+        """``materialise`` for a table that need not fit into memory.
+
+        Args:
+            frames: the rows as Polars frames, one after the other.
+            metadata: numbers for people, from a Polars lazy frame of the written table.
+        """
+        return stream_or_adopt(self.store, self._place(table, asset, iteration), frames, metadata, **self._how(asset))
+
+    def _place(self, table: str, asset: str, iteration: int | None) -> Place:
+        name = asset_name(asset, iteration)
+        return Place(self.experiment.name, table, asset, iteration, self.plan.fingerprints[name])
+
+    def _how(self, asset: str) -> dict[str, Any]:
+        return dict(run_id=self.run_id, code_version=CODE_VERSIONS[asset], seed=self._seed(asset))
 
     def _seed(self, asset: str) -> int | None:
         """The seed of the experiment file that the asset draws from."""

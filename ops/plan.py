@@ -25,6 +25,7 @@ CODE_VERSIONS = {
     "problems": "1",
     "base_model": "1",
     "samples": "1",
+    "grades": "1",
     "generations": "2",
     "verifications": "2",
     "scores": "1",

@@ -22,7 +22,7 @@ from ops.errors import DatasetError
 from ops.identity import seed_of
 from ops.tasks.base import Task
 from ops.tasks.jsonl import Jsonl
-from ops.tasks.rows import json_rows
+from ops.tasks.rows import file_state, json_rows
 from ops.types import CORRECT, INCORRECT, Problem, Split, Verdict
 from ops.verifiers.base import LABEL_PATTERN
 
@@ -60,9 +60,31 @@ class RecordedResponse:
 def read_recorded(settings: ReplaySettings, task: Task) -> list[RecordedResponse]:
     """All responses of the file, by problem in the order of first appearance, then by sample index.
 
+    The last ones read are remembered in this process: a run reads them to check them, to pose the problems and to
+    import the responses.
+
     Raises:
         DatasetError: for the first bad row; names file and line, the field and the remedy. Nothing is half-imported.
     """
+    try:
+        state = file_state(Path(settings.path))
+    except (OSError, ValueError):  # said below in the words of this file's readers
+        state = None
+    if state is None:
+        return _read(settings, task)
+    # What runs the models of verifiers changes nothing in the file.
+    plain = settings.model_copy(update={"verifying": ReplaySettings.model_fields["verifying"].default})
+    return list(_last_read(plain, task, *state))
+
+
+@lru_cache(maxsize=1)
+def _last_read(
+    settings: ReplaySettings, task: Task, path: Path, size: int, modified_ns: int
+) -> tuple[RecordedResponse, ...]:
+    return tuple(_read(settings, task))
+
+
+def _read(settings: ReplaySettings, task: Task) -> list[RecordedResponse]:
     path = Path(settings.path)
     found: dict[str, dict[int, RecordedResponse]] = {}
     posed: dict[str, tuple[list[str], Problem, int]] = {}
@@ -149,14 +171,18 @@ def score_columns(path: str) -> tuple[str, ...]:
         DatasetError: when the first row cannot be read.
     """
     try:
-        stat = Path(path).stat()
+        state = file_state(Path(path))
     except OSError as error:
         raise DatasetError(path, f"cannot be read: {error.strerror}", remedy="check the path and its rights") from None
-    return _score_columns(path, stat.st_size, stat.st_mtime_ns)
+    return _first_scores(path) if state is None else _score_columns(path, *state)
 
 
 @lru_cache(maxsize=256)
-def _score_columns(path: str, size: int, modified_ns: int) -> tuple[str, ...]:
+def _score_columns(path: str, absolute: Path, size: int, modified_ns: int) -> tuple[str, ...]:
+    return _first_scores(path)
+
+
+def _first_scores(path: str) -> tuple[str, ...]:
     for number, row in _rows(Path(path)):
         return tuple(_scores(row, f"{path}:{number}"))
     return ()

@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from ops.config import NAME_PATTERN, Experiment, Limits, Problems, Prompts, Sampling, Statistics
 from ops.engines import ENGINES
 from ops.models import BuiltinModel, FolderModel, HubModel
 from ops.selection import FILTERS
 from ops.tasks import TASKS
-from ops.variants import Strict, union
+from ops.variants import FromList, Strict, union
 from ops.verifiers import VERIFIERS
 from ops.verifiers.base import ModelVerifier, Verifier
 
@@ -74,23 +74,18 @@ class Study(Strict):
     name: str = Field(pattern=NAME_PATTERN)
     hypothesis: str = Field(min_length=10)
     models: dict[str, StudyModel] = Field(default_factory=dict)
-    tasks: tuple[StudyTask, ...] = ()
-    verifiers: tuple[union(VERIFIERS), ...] = ()  # type: ignore[valid-type]
-    cross: tuple[str, ...] = ()
-    experiments: tuple[str, ...] = ()
+    tasks: FromList[tuple[StudyTask, ...]] = ()
+    verifiers: FromList[tuple[union(VERIFIERS), ...]] = ()  # type: ignore[valid-type]
+    cross: FromList[tuple[str, ...]] = ()
+    experiments: FromList[tuple[str, ...]] = ()
     flops_table: str | None = None
     problems: Problems = Problems()
     sampling: Sampling = Sampling()
     prompts: Prompts = Prompts()
-    gap_filters: tuple[union(FILTERS), ...] = ()  # type: ignore[valid-type]
+    gap_filters: FromList[tuple[union(FILTERS), ...]] = ()  # type: ignore[valid-type]
     engine: union(ENGINES) = ENGINES["transformers"]()  # type: ignore[valid-type]
     statistics: Statistics = Statistics()
     limits: Limits = Limits()
-
-    @field_validator("tasks", "verifiers", "cross", "experiments", "gap_filters", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _combinations(self) -> Study:

@@ -53,30 +53,6 @@ class _Ballots:
     answer_truth_BA: np.ndarray
 
 
-def vote_weights(score: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """Scores as weights of votes in [0, 1]: (score - low) / (high - low); NaN (unparseable) stays NaN.
-
-    Args:
-        score: float [N].
-        low, high: ends of the verifier's scale, e.g. -1 and 1 for p(yes) - p(no), which gives p(yes) where the two sum
-            to 1. None takes the lowest or highest parseable score: weights then depend on the sample.
-
-    Returns:
-        1 for every parseable score where low and high are equal: the verifier tells nothing apart.
-
-    Raises:
-        ValueError: a score outside [low, high].
-    """
-    parseable = score[~np.isnan(score)]
-    if not len(parseable):
-        return np.full(len(score), np.nan)
-    low = float(parseable.min()) if low is None else low
-    high = float(parseable.max()) if high is None else high
-    if parseable.min() < low or parseable.max() > high:
-        raise ValueError(f"scores lie in [{parseable.min():g}, {parseable.max():g}], outside [{low:g}, {high:g}]")
-    return np.where(np.isnan(score), np.nan, 1.0) if low == high else (score - low) / (high - low)
-
-
 def vote(
     problem_index: np.ndarray,
     answers: Sequence[str | None],

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ops.selection.base import Filter
 from ops.selection.quantile import Quantile
 from ops.selection.threshold import Threshold
 from ops.selection.top_n import TopN
-from ops.variants import Strict, union
+from ops.variants import FromList, Strict, union
 
 MEMBERS: dict[str, type[Strict]] = {"threshold": Threshold, "quantile": Quantile, "top_n": TopN}
 """Filters that accept or reject: what an AND can be made of."""
@@ -26,13 +26,8 @@ class And(Filter):
     """
 
     name: Literal["and"] = "and"
-    filters: tuple[union(MEMBERS), ...] = Field(min_length=2)  # type: ignore[valid-type]
+    filters: FromList[Annotated[tuple[union(MEMBERS), ...], Field(min_length=2)]]  # type: ignore[valid-type]
     version: ClassVar[str] = "1"
-
-    @field_validator("filters", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @property
     def verifier_names(self) -> tuple[str, ...]:

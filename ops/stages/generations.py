@@ -1,28 +1,29 @@
-"""Generations: n responses per problem from the iteration's model, drawn once per identity, then graded."""
+"""Generations: n responses per problem from the iteration's model, drawn once per identity, and graded."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from ops.engines.base import SampleRequest, SamplingSettings
-from ops.identity import response_id, seed_of
+from ops.errors import StorageError
+from ops.identity import seed_of
 from ops.lab import Lab
 from ops.plan import asset_name
-from ops.recorded import read_recorded, scores_text
-from ops.stages.measured import share
+from ops.stages.chunks import ChunkWriter
+from ops.stages.grading import grade_texts, grader_identity
 from ops.stages.problems import problems_of
+from ops.stages.replayed import replayed_responses
+from ops.stages.wanted import Missing, asks_of, count_missing, missing_samples, n_samples
+from ops.storage.out_of_core import pool_rows, stream
+from ops.storage.pool import Pool
 from ops.storage.schemas import polars_schema
-from ops.types import Problem, StageResult
-
-CHUNK_ROWS = 4096
-CHUNK_SECONDS = 60.0
-"""A chunk is committed when so many samples wait, or so much time has passed: what a killed run repeats at most,
-beside the batch in flight."""
+from ops.types import Completion, Grade, Problem, StageResult
 
 SAMPLE_SCHEMA = {
     "response_id": pl.String(),
@@ -35,191 +36,214 @@ SAMPLE_SCHEMA = {
     "seed": pl.Int64(),
     "engine": pl.String(),
     "engine_version": pl.String(),
+    # what a grader said while sampling went on; null where it was left for later, or before there was such a thing
+    "answer": pl.String(),
+    "verdict": pl.String(),
+    "strict_verdict": pl.String(),
+    "reason": pl.String(),
+    "grader": pl.String(),  # identity of the grader
+    "graded_problem": pl.String(),  # id of the problem that it was graded for
 }
+
+GRADES = ("answer", "verdict", "strict_verdict", "reason")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One response that an iteration asks for."""
+class Drawn:
+    """One finished sample and where it belongs."""
 
-    problem: Problem
-    prompt: str
-    sample_index: int
-    identity: str
-
-
-def wanted_samples(lab: Lab, iteration: int) -> list[Wanted]:
-    """Every response of the iteration, by problem and sample index, with its identity."""
-    prompts, pool = lab.prompt_format(), lab.plan.sample_pools[iteration]
-    sampling = lab.experiment.sampling
-    wanted = []
-    for problem in problems_of(lab, iteration):
-        prompt = prompts.solve(problem)
-        n = sampling.n_train if problem.split == "train" else sampling.n_eval
-        wanted += [Wanted(problem, prompt, j, response_id(pool, prompt, j)) for j in range(n)]
-    return wanted
+    missing: Missing
+    place: int
+    completion: Completion
 
 
 def sample_responses(lab: Lab, iteration: int) -> dict[str, Any]:
     """Draw the responses that no run has drawn yet, committing them chunk by chunk (GPU).
 
     Returns:
-        how many were drawn and reused, and the tokens per second of the drawing.
+        how many were drawn and reused, the tokens per second of the drawing, and what the engine spent.
     """
     asset = asset_name("generations", iteration)
     if lab.store.has("generations", lab.plan.fingerprints[asset]):
         return {"drawn": 0, "reused": True}
     if lab.experiment.engine.replays:
         return {"drawn": 0, "reused": False}
-    wanted = wanted_samples(lab, iteration)
-    pool = lab.store.pool("samples", lab.plan.sample_pools[iteration], SAMPLE_SCHEMA)
-    have = pool.keys()
-    missing = [item for item in wanted if item.identity not in have]
-    start, tokens = time.monotonic(), 0
-    if missing:
-        tokens = _draw(lab, iteration, missing, pool)
+    asks, pool = asks_of(lab, iteration), sample_pool(lab, iteration)
+    have = pool.key_set()
+    fingerprint = lab.plan.sample_pools[iteration]
+    n_missing = count_missing(asks, fingerprint, have)
+    numbers = {"drawn": n_missing, "reused": False, "reused_samples": sum(ask.n for ask in asks) - n_missing}
+    if n_missing:
+        numbers |= _draw(lab, iteration, missing_samples(asks, fingerprint, have), n_missing, pool)
+    return numbers
+
+
+def sample_pool(lab: Lab, iteration: int) -> Pool:
+    """The pool of single samples that an iteration draws from."""
+    return lab.store.pool("samples", lab.plan.sample_pools[iteration], SAMPLE_SCHEMA)
+
+
+def _draw(lab: Lab, iteration: int, missing: Iterator[Missing], n_missing: int, pool: Pool) -> dict[str, Any]:
+    sampling, prompts = lab.experiment.sampling, lab.prompt_format()
+    settings = SamplingSettings(sampling.temperature, sampling.top_p, sampling.max_tokens, prompts.solve_stop)
+    engine = lab.engine(iteration)
+    asked: dict[int, tuple[Missing, int]] = {}  # by request: what it draws, and how many are still to come
+
+    def requests() -> Iterator[SampleRequest]:
+        for index, item in enumerate(missing):
+            asked[index] = (item, len(item.identities))
+            yield SampleRequest(item.ask.prompt, tuple(seed_of(identity) for identity in item.identities))
+
+    def commit(rows: list[Drawn], hurry: threading.Event) -> None:
+        pool.append(_sample_rows(lab, rows, engine.name, engine.version, hurry))
+
+    done = tokens = 0
+    start = time.monotonic()
+    with ChunkWriter(commit) as writer:
+        for finished in engine.sample(requests(), settings):
+            rows = []
+            for index, place, completion in finished:
+                item, left = asked.pop(index)
+                if left > 1:
+                    asked[index] = (item, left - 1)
+                rows.append(Drawn(item, place, completion))
+                tokens += completion.n_tokens
+            writer.add(rows)
+            done += len(finished)
+            rate = tokens / (time.monotonic() - start)
+            lab.progress(f"iteration {iteration}: sampling", done, n_missing, {"tokens/s": rate})
     seconds = time.monotonic() - start
     return {
-        "drawn": len(missing),
-        "reused": False,
-        "reused_samples": len(wanted) - len(missing),
         "new_tokens": tokens,
-        "tokens_per_second": tokens / seconds if missing else None,
+        "tokens_per_second": tokens / seconds,
         "seconds": seconds,
+        "waited_for_commits_seconds": writer.waited_seconds,
+        **engine.usage(),
     }
 
 
-def _draw(lab: Lab, iteration: int, missing: Sequence[Wanted], pool: Any) -> int:
-    sampling, prompts = lab.experiment.sampling, lab.prompt_format()
-    settings = SamplingSettings(sampling.temperature, sampling.top_p, sampling.max_tokens, prompts.solve_stop)
-    by_prompt: dict[str, list[Wanted]] = {}
-    for item in missing:
-        by_prompt.setdefault(item.prompt, []).append(item)
-    groups = list(by_prompt.values())
-    requests = [SampleRequest(group[0].prompt, tuple(seed_of(item.identity) for item in group)) for group in groups]
-    engine = lab.engine(iteration)
-    waiting: list[dict[str, Any]] = []
-    done = tokens = 0
-    start = committed = time.monotonic()
-    for finished in engine.sample(requests, settings):
-        for index, place, completion in finished:
-            item = groups[index][place]
-            tokens += completion.n_tokens
-            waiting.append(
-                {
-                    "response_id": item.identity,
-                    "prompt": item.prompt,
-                    "sample_index": item.sample_index,
-                    "response": completion.text,
-                    "n_tokens": completion.n_tokens,
-                    "logprob": completion.logprob,
-                    "finish_reason": completion.finish_reason,
-                    "seed": seed_of(item.identity),
-                    "engine": engine.name,
-                    "engine_version": engine.version,
-                }
-            )
-        done += len(finished)
-        if len(waiting) >= CHUNK_ROWS or time.monotonic() - committed >= CHUNK_SECONDS:
-            pool.append(pl.DataFrame(waiting, schema=SAMPLE_SCHEMA))
-            waiting, committed = [], time.monotonic()
-        rate = tokens / (time.monotonic() - start)
-        lab.progress(f"iteration {iteration}: sampling", done, len(missing), {"tokens/s": rate})
-    if waiting:
-        pool.append(pl.DataFrame(waiting, schema=SAMPLE_SCHEMA))
-    return tokens
+def _sample_rows(lab: Lab, rows: Sequence[Drawn], engine: str, version: str, hurry: threading.Event) -> pl.DataFrame:
+    """Rows of the pool, graded as far as there is time."""
+    problems = [row.missing.ask.problems[0] for row in rows]
+    said = [row.completion for row in rows]
+    identities = [row.missing.identities[row.place] for row in rows]
+    items = [(problem, one.text, one.finish_reason == "stop") for problem, one in zip(problems, said, strict=True)]
+    grades = grade_texts(lab.experiment, items, hurry.is_set)
+    grader = grader_identity(lab.experiment)
+    columns: dict[str, list[Any]] = {
+        "response_id": identities,
+        "prompt": [row.missing.ask.prompt for row in rows],
+        "sample_index": [row.missing.sample_indices[row.place] for row in rows],
+        "response": [one.text for one in said],
+        "n_tokens": [one.n_tokens for one in said],
+        "logprob": [one.logprob for one in said],
+        "finish_reason": [one.finish_reason for one in said],
+        "seed": [seed_of(identity) for identity in identities],
+        "engine": [engine] * len(rows),
+        "engine_version": [version] * len(rows),
+        **_grade_columns(grades),
+        "grader": [None if grade is None else grader for grade in grades],
+        "graded_problem": [problem.problem_id for problem in problems],
+    }
+    return pl.DataFrame(columns, schema=SAMPLE_SCHEMA)
+
+
+def _grade_columns(grades: Sequence[Grade | None]) -> dict[str, list[Any]]:
+    return {name: [None if grade is None else getattr(grade, name) for grade in grades] for name in GRADES}
 
 
 def grade_responses(lab: Lab, iteration: int) -> StageResult:
-    """Grade the iteration's responses and commit the table ``generations`` (CPU)."""
+    """Commit the iteration's responses with their grades as the table ``generations`` (CPU)."""
 
-    def compute() -> pl.DataFrame:
+    def frames() -> Iterator[pl.DataFrame]:
         if lab.experiment.engine.replays:
-            return _replayed(lab, iteration)
-        wanted = wanted_samples(lab, iteration)
-        pool = lab.store.pool("samples", lab.plan.sample_pools[iteration], SAMPLE_SCHEMA)
-        order = pl.DataFrame(
-            {"response_id": [item.identity for item in wanted], "sample_index": [item.sample_index for item in wanted]}
-        )
-        samples = order.select("response_id").join(
-            pool.read(order["response_id"]), on="response_id", how="left", maintain_order="left"
-        )
-        return _graded(lab, iteration, wanted, samples)
+            yield replayed_responses(lab, iteration)
+        else:
+            yield from _in_order(lab, iteration)
 
-    def metadata(frame: pl.DataFrame) -> dict[str, Any]:
-        evaluation = frame.filter(pl.col("split") == "eval")
-        return {
-            "responses": frame.height,
-            "accuracy": share(evaluation["verdict"] == "correct"),
-            "strict_accuracy": share(evaluation["strict_verdict"] == "correct"),
-            "unparseable_fraction": share(frame["verdict"] == "unparseable"),
-            "cut_at_max_tokens_fraction": share(frame["finish_reason"] == "length"),
-            "mean_tokens": frame["n_tokens"].mean(),
-            **_agreement(frame),
-        }
-
-    return lab.materialise("generations", "generations", iteration, compute, metadata)
+    return lab.materialise_stream("generations", "generations", iteration, frames, _about)
 
 
-def _agreement(frame: pl.DataFrame) -> dict[str, Any]:
-    """Where the file gives a correctness: on how many responses our grader says otherwise."""
-    given = frame.filter(pl.col("label").is_not_null())
-    if given.is_empty():
-        return {}
-    disagree = (given["label"] == "correct") != (given["verdict"] == "correct")
-    return {"labelled_responses": given.height, "label_disagreements": int(disagree.sum())}
+ORDERED = """
+SELECT w.position, w.split, w.problem_id, s.*
+FROM {samples} s JOIN wanted w ON s.prompt = w.prompt AND s.sample_index < w.n
+ORDER BY w.position, s.sample_index, s.filename, s.file_row_number
+"""
 
 
-def _replayed(lab: Lab, iteration: int) -> pl.DataFrame:
-    """The responses of the file as rows of ``generations``."""
-    responses = read_recorded(lab.experiment.engine, lab.experiment.task)
-    pool = lab.plan.sample_pools[iteration]
-    wanted = [
-        Wanted(item.problem, "", item.sample_index, response_id(pool, item.problem.problem_id, item.sample_index))
-        for item in responses
-    ]
-    samples = pl.DataFrame(
+def _in_order(lab: Lab, iteration: int) -> Iterator[pl.DataFrame]:
+    """Rows of ``generations`` by problem and sample index, in pieces; of a sample drawn twice the first one."""
+    problems = problems_of(lab, iteration)
+    prompts = lab.prompt_format()
+    wanted = pl.DataFrame(
         {
-            "response_id": [item.identity for item in wanted],
-            "sample_index": [item.sample_index for item in responses],
-            "response": [item.response for item in responses],
-            "n_tokens": pl.Series([item.n_tokens for item in responses], dtype=pl.Int32),
-            "logprob": pl.Series([item.logprob for item in responses], dtype=pl.Float64),
-            "finish_reason": [item.finish_reason for item in responses],
-            "label": pl.Series([item.label for item in responses], dtype=pl.String),
-            "recorded_scores": pl.Series([scores_text(item.scores) for item in responses], dtype=pl.String),
+            "position": list(range(len(problems))),
+            "split": [problem.split for problem in problems],
+            "problem_id": [problem.problem_id for problem in problems],
+            "prompt": [prompts.solve(problem) for problem in problems],
+            "n": [n_samples(lab, problem) for problem in problems],
         }
-    ).with_columns(
-        prompt=pl.lit(None, dtype=pl.String),
-        seed=pl.lit(None, dtype=pl.Int64),
-        engine=pl.lit("replay"),
-        engine_version=pl.lit(pool),
     )
-    frame = _graded(lab, iteration, wanted, samples)
-    if getattr(lab.experiment.task, "grader", None) == "label":
-        label = pl.col("label")
-        return frame.with_columns(verdict=label, strict_verdict=label, reason=pl.lit(""))
-    return frame
+    total, seen = int(wanted["n"].sum()), 0
+    last = (-1, -1)
+    sql = ORDERED.format(samples=pool_rows(sample_pool(lab, iteration)))
+    for frame in stream(lab.store.home, sql, {"wanted": wanted}):
+        key = pl.struct("position", "sample_index")
+        first = (last[0] != frame["position"][0]) or (last[1] != frame["sample_index"][0])
+        last = (frame["position"][-1], frame["sample_index"][-1])
+        frame = frame.filter((key != key.shift(1)).fill_null(first))
+        seen += frame.height
+        lab.progress(f"iteration {iteration}: grading", seen, total, {})
+        yield (
+            _graded(lab, problems, frame)
+            .with_columns(
+                label=pl.lit(None, dtype=pl.String),
+                recorded_scores=pl.lit(None, dtype=pl.String),
+                model_fingerprint=pl.lit(lab.plan.models[iteration]),
+            )
+            .select(list(polars_schema("generations")))
+        )
+    if seen != total:
+        raise StorageError(
+            f"iteration {iteration}: generations",
+            f"{total - seen:,} of {total:,} responses are not in their pool",
+            remedy="run the experiment again: sampling draws what is missing",
+        )
 
 
-def _graded(lab: Lab, iteration: int, wanted: Sequence[Wanted], samples: pl.DataFrame) -> pl.DataFrame:
-    """Grade every different (problem, text) once."""
-    keys = [
-        (item.problem.problem_id, text, reason == "stop")
-        for item, text, reason in zip(wanted, samples["response"], samples["finish_reason"], strict=True)
-    ]
-    items = {key: (item.problem, key[1], key[2]) for key, item in zip(keys, wanted, strict=True)}
-    known = dict(zip(items, lab.experiment.task.grade_all(list(items.values())), strict=True))
-    grades = [known[key] for key in keys]
-    for name in ("label", "recorded_scores"):
-        if name not in samples.columns:
-            samples = samples.with_columns(pl.lit(None, dtype=pl.String).alias(name))
-    return samples.with_columns(
-        split=pl.Series([item.problem.split for item in wanted]),
-        problem_id=pl.Series([item.problem.problem_id for item in wanted]),
-        answer=pl.Series([grade.answer for grade in grades], dtype=pl.String),
-        verdict=pl.Series([grade.verdict for grade in grades]),
-        strict_verdict=pl.Series([grade.strict_verdict for grade in grades]),
-        reason=pl.Series([grade.reason for grade in grades]),
-        model_fingerprint=pl.lit(lab.plan.models[iteration]),
-    ).select(list(polars_schema("generations")))
+def _graded(lab: Lab, problems: Sequence[Problem], frame: pl.DataFrame) -> pl.DataFrame:
+    """Grade what this experiment's grader has not graded for this problem yet."""
+    is_known = (pl.col("grader") == grader_identity(lab.experiment)) & (
+        pl.col("graded_problem") == pl.col("problem_id")
+    )
+    open_ = frame.select((~is_known).fill_null(True)).to_series()
+    if not open_.any():
+        return frame
+    rows = frame.filter(open_).select("position", "response", "finish_reason")
+    items = [(problems[position], text, reason == "stop") for position, text, reason in rows.iter_rows()]
+    places = pl.Series(open_.arg_true())
+    found = _grade_columns(grade_texts(lab.experiment, items))
+    return frame.with_columns(frame[name].scatter(places, pl.Series(found[name], dtype=pl.String)) for name in GRADES)
+
+
+def _about(frame: pl.LazyFrame) -> dict[str, Any]:
+    """Numbers for people, in one pass over the rows."""
+    is_eval, labelled = pl.col("split") == "eval", pl.col("label").is_not_null()
+    disagree = labelled & ((pl.col("label") == "correct") != (pl.col("verdict") == "correct"))
+    row = (
+        frame.select(
+            responses=pl.len(),
+            accuracy=(pl.col("verdict") == "correct").filter(is_eval).mean(),
+            strict_accuracy=(pl.col("strict_verdict") == "correct").filter(is_eval).mean(),
+            unparseable_fraction=(pl.col("verdict") == "unparseable").mean(),
+            cut_at_max_tokens_fraction=(pl.col("finish_reason") == "length").sum() / pl.len(),
+            mean_tokens=pl.col("n_tokens").mean(),
+            labelled_responses=labelled.sum(),
+            label_disagreements=disagree.sum(),
+        )
+        .collect(engine="streaming")
+        .row(0, named=True)
+    )
+    if not row["labelled_responses"]:
+        del row["labelled_responses"], row["label_disagreements"]
+    return {name: float("nan") if value is None and name != "mean_tokens" else value for name, value in row.items()}

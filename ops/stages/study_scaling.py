@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -27,13 +28,7 @@ def measure_scaling(bench: StudyBench) -> list[StageResult]:
     """
 
     def points() -> pl.DataFrame:
-        rows = [
-            row
-            for cohort in cohorts_of(bench)
-            for measured in cohort.measured
-            for row in _points(bench, cohort, measured)
-        ]
-        return pl.DataFrame(rows, schema=polars_schema("scaling_points"))
+        return pl.DataFrame(_of_every_model(bench, _points), schema=polars_schema("scaling_points"))
 
     def laws() -> pl.DataFrame:
         rows = [row for cohort in cohorts_of(bench) for row in _laws(bench, cohort)]
@@ -44,14 +39,26 @@ def measure_scaling(bench: StudyBench) -> list[StageResult]:
         chosen = frame.filter((pl.col("mechanism") == "score_cot") & (pl.col("metric") == "relative_gap"))
         for row in chosen.head(8).iter_rows(named=True):
             prefix = f"{row['task']}_{row['family']}_{row['verifier']}"
-            for name in ("slope", "r_squared"):
-                numbers |= {f"{prefix}_{name}{end}": row[f"{name}{end}"] for end in ENDS}
+            numbers |= {f"{prefix}_{name}": value for name, value in _columns(row, "slope", "r_squared").items()}
         return numbers
 
     return [
         bench.materialise("scaling_points", "scaling_points", points, lambda frame: {"points": frame.height}),
         bench.materialise("scaling_laws", "scaling_law", laws, shown),
     ]
+
+
+def _of_every_model(
+    bench: StudyBench, rows_of: Callable[[StudyBench, Cohort, Measured], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    return [
+        row for cohort in cohorts_of(bench) for measured in cohort.measured for row in rows_of(bench, cohort, measured)
+    ]
+
+
+def _columns(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Those columns of a row, each with its interval."""
+    return {f"{name}{end}": row[f"{name}{end}"] for name in names for end in ENDS}
 
 
 def _measured_rows(bench: StudyBench, measured: Measured) -> dict[str, dict[str, Any]]:
@@ -72,7 +79,7 @@ def _points(bench: StudyBench, cohort: Cohort, measured: Measured) -> list[dict[
             "rule": item.label,
             "n_parameters": compute.n_parameters,
             "pretraining_flops": compute.flops,
-            **{f"{name}{end}": rows[item.label][f"{name}{end}"] for name in ("accuracy", *METRICS) for end in ENDS},
+            **_columns(rows[item.label], "accuracy", *METRICS),
         }
         for item in measured.own_filters()
     ]
@@ -140,13 +147,7 @@ def measure_cross(bench: StudyBench) -> StageResult:
     """
 
     def compute() -> pl.DataFrame:
-        rows = [
-            row
-            for cohort in cohorts_of(bench)
-            for measured in cohort.measured
-            for row in _cells(bench, cohort, measured)
-        ]
-        return pl.DataFrame(rows, schema=polars_schema("cross_verification"))
+        return pl.DataFrame(_of_every_model(bench, _cells), schema=polars_schema("cross_verification"))
 
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
         pairs = frame.select("task", "generator", "verifier_model").n_unique()
@@ -175,11 +176,7 @@ def _cells(bench: StudyBench, cohort: Cohort, measured: Measured) -> list[dict[s
                 "verifier_model": model,
                 "generator_flops": generator.flops,
                 "verifier_flops": generator.flops if model == measured.member.model else flops.get(model),
-                **{
-                    f"{name}{end}": row[f"{name}{end}"]
-                    for name in ("accuracy", "gap", "relative_gap", "auroc")
-                    for end in ENDS
-                },
+                **_columns(row, "accuracy", "gap", "relative_gap", "auroc"),
                 "kept_fraction": row["kept_fraction"],
             }
         )

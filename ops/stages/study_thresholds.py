@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -207,32 +207,34 @@ def _loss(cohort: Cohort, target: Measured, source: Measured, verifier: Verifier
     return cohort.mean(at_own_P - at_foreign_P)
 
 
-def _carried_between_models(cohort: Cohort, confidence: float) -> Row:
+def _losses(cohort: Cohort, pairs: Iterable[tuple[Measured, Measured]]) -> dict[str, list[Estimate]]:
+    """By the check's label: the losses of all (target, source)."""
     losses: dict[str, list[Estimate]] = {}
-    for target, source in pairs_of(cohort):
+    for target, source in pairs:
         for mechanism in CHOSEN:
             for verifier in _of(target, mechanism):
                 loss = _loss(cohort, target, source, verifier)
                 if loss is not None:
                     losses.setdefault(verifier.called, []).append(loss)
+    return losses
+
+
+def _carried_between_models(cohort: Cohort, confidence: float) -> Row:
+    losses = _losses(cohort, pairs_of(cohort))
     statement = "The best threshold carries over between models."
     return _carried(cohort, confidence, "3c", statement, losses, "another model's", holds_below=True)
 
 
 def _carried_between_tasks(cohort: Cohort, cohorts: list[Cohort], confidence: float) -> Row:
-    losses: dict[str, list[Estimate]] = {}
-    for other in cohorts:
-        if other.task == cohort.task:
-            continue
-        for target in cohort.measured:
-            for source in other.measured:
-                if source.member.model != target.member.model:
-                    continue
-                for mechanism in CHOSEN:
-                    for verifier in _of(target, mechanism):
-                        loss = _loss(cohort, target, source, verifier)
-                        if loss is not None:
-                            losses.setdefault(verifier.called, []).append(loss)
+    pairs = (
+        (target, source)
+        for other in cohorts
+        if other.task != cohort.task
+        for target in cohort.measured
+        for source in other.measured
+        if source.member.model == target.member.model
+    )
+    losses = _losses(cohort, pairs)
     statement = "The best threshold does not carry over between tasks."
     return _carried(cohort, confidence, "3d", statement, losses, "the other task's", holds_below=False)
 

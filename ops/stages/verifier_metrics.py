@@ -22,7 +22,7 @@ from ops.stages.measured import (
     with_ends,
     without_nan,
 )
-from ops.stages.verification import seconds_by_verifier
+from ops.stages.scores import seconds_by_verifier
 from ops.storage.schemas import polars_schema
 from ops.types import Interval, StageResult
 from ops.verifiers.base import Verifier

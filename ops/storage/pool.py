@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
 
 from ops.errors import StorageError
 from ops.storage.atomic import exclusive, fsync_file, fsync_folder, make_folder, temporary_sibling
+from ops.storage.keys import KeySet
+
+CHUNKS_AT_ONCE = 256
+"""Files whose keys are read together."""
 
 
 class Pool:
@@ -25,10 +29,23 @@ class Pool:
 
     def keys(self) -> set[str]:
         """Keys of all committed rows."""
-        chunks = self._chunks()
-        if not chunks:
-            return set()
-        return set(self._collect(self._scan(chunks).select(self.key))[self.key])
+        return {key for column in self._key_columns() for key in column}
+
+    def key_set(self) -> KeySet:
+        """Keys of all committed rows in 16 bytes each, for pools of many millions."""
+        return KeySet(self._key_columns())
+
+    def chunks(self) -> list[Path]:
+        """The committed Parquet files in the order they were committed.
+
+        Those of an earlier version may lack columns that were added since: to be read as null.
+        """
+        return sorted(self.folder.glob("[0-9]*.parquet"))
+
+    def _key_columns(self) -> Iterator[pl.Series]:
+        chunks = self.chunks()
+        for start in range(0, len(chunks), CHUNKS_AT_ONCE):
+            yield self._collect(self._scan(chunks[start : start + CHUNKS_AT_ONCE]).select(self.key))[self.key]
 
     def append(self, frame: pl.DataFrame) -> None:
         """Commit ``frame`` as one chunk: afterwards every row of it is there, before that none.
@@ -45,7 +62,7 @@ class Pool:
             frame.write_parquet(staging, compression="zstd")
             fsync_file(staging)
             with exclusive(self._lock_file):
-                chunks = self._chunks()
+                chunks = self.chunks()
                 number = int(chunks[-1].stem) + 1 if chunks else 0
                 staging.rename(self.folder / f"{number:08d}.parquet")
         finally:
@@ -60,7 +77,7 @@ class Pool:
         Raises:
             StorageError: when a chunk is damaged, naming it.
         """
-        chunks = self._chunks()
+        chunks = self.chunks()
         if not chunks:
             return pl.DataFrame(schema=self.schema)
         scan = self._scan(chunks)
@@ -71,11 +88,10 @@ class Pool:
             )
         return self._collect(scan).unique(subset=self.key, keep="first", maintain_order=True)
 
-    def _chunks(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*.parquet"))
-
     def _scan(self, chunks: list[Path]) -> pl.LazyFrame:
-        return pl.scan_parquet(chunks, schema=self.schema, glob=False, hive_partitioning=False)
+        return pl.scan_parquet(
+            chunks, schema=self.schema, glob=False, hive_partitioning=False, missing_columns="insert"
+        )
 
     def _collect(self, scan: pl.LazyFrame) -> pl.DataFrame:
         try:
@@ -85,14 +101,14 @@ class Pool:
 
     def _damage(self, error: Exception) -> StorageError:
         """Find the chunk that cannot be read and say so."""
-        for path in self._chunks():
+        for path in self.chunks():
             try:
                 found = dict(pl.read_parquet(path, glob=False, hive_partitioning=False).schema)
             except (pl.exceptions.PolarsError, OSError) as reason:
                 return StorageError(
                     str(path), f"damaged chunk: {reason}", remedy=f"remove {path}; what it held is computed again"
                 )
-            if found != self.schema:
+            if any(self.schema.get(name) != kind for name, kind in found.items()) or self.key not in found:
                 return StorageError(
                     str(path),
                     f"its columns are {found}, expected {self.schema}",

@@ -6,9 +6,10 @@ files, which never change once their manifest is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import polars as pl
 from ops.errors import StorageError
 from ops.storage import layout
 from ops.storage.atomic import atomic_file, atomic_folder, exclusive, file_digest
+from ops.storage.parquet import read_whole_groups, write_frames
 from ops.storage.pool import Pool
 from ops.storage.schemas import COLUMNS, conform
 
@@ -83,21 +85,38 @@ class Store:
         Raises:
             StorageError: when it is missing or damaged, naming the path and the remedy.
         """
+        path = self._checked(table, fingerprint)
+        remedy = f"remove {path.parent} and run the experiment again"
+        try:
+            return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
+        except pl.exceptions.ColumnNotFoundError as error:
+            raise StorageError(f"table {table}", f"no such column: {error}") from None
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise StorageError(str(path), f"not readable as Parquet: {error}", remedy=remedy) from error
+
+    def _checked(self, table: str, fingerprint: str) -> Path:
+        """The data file of a committed table, its checksum verified."""
         folder = layout.table_folder(self.home, table, fingerprint)
         manifest = layout.read_manifest(folder / "manifest.json")
         path = folder / "data.parquet"
         remedy = f"remove {folder} and run the experiment again"
         try:
             digest = file_digest(path)
-            if digest != manifest["sha256"]:
-                raise StorageError(str(path), "damaged: its checksum is not its manifest's", remedy=remedy)
-            return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
         except OSError as error:
             raise StorageError(str(path), f"cannot be read: {error.strerror or error}", remedy=remedy) from None
-        except pl.exceptions.ColumnNotFoundError as error:
-            raise StorageError(f"table {table}", f"no such column: {error}") from None
-        except pl.exceptions.PolarsError as error:
-            raise StorageError(str(path), f"not readable as Parquet: {error}", remedy=remedy) from error
+        if digest != manifest["sha256"]:
+            raise StorageError(str(path), "damaged: its checksum is not its manifest's", remedy=remedy)
+        return path
+
+    def read_in_groups(
+        self, table: str, fingerprint: str, columns: list[str], by: str, rows: int
+    ) -> Iterator[pl.DataFrame]:
+        """``read`` in frames of about ``rows`` rows, in which neighbours of the same ``by`` are never parted.
+
+        Raises:
+            StorageError: as ``read``, with the first frame.
+        """
+        yield from read_whole_groups(self._checked(table, fingerprint), columns, by, rows)
 
     def commit_table(
         self,
@@ -118,30 +137,94 @@ class Store:
         Raises:
             StorageError: when the columns differ from the contract or the metadata is not JSON.
         """
-        if table not in COLUMNS:
-            raise StorageError(f"table {table}", f"unknown; expected one of {', '.join(COLUMNS)}")
+        _check_name(table)
         frame = conform(table, frame)
         metadata = layout.plain(provenance.metadata, f"metadata of {asset}")
+
+        def write(path: Path) -> tuple[int, Any]:
+            frame.write_parquet(path, compression="zstd", statistics=True)
+            return frame.height, metadata
+
+        self._write_data(table, fingerprint, provenance, write)
+        self._materialize(table, experiment, asset, iteration, fingerprint, provenance)
+
+    def commit_stream(
+        self,
+        table: str,
+        frames: Callable[[], Iterable[pl.DataFrame]],
+        describe: Callable[[pl.LazyFrame], Mapping[str, Any]],
+        *,
+        experiment: str,
+        asset: str,
+        iteration: int | None,
+        fingerprint: str,
+        provenance: Provenance,
+        started: float,
+    ) -> Mapping[str, Any]:
+        """``commit_table`` of frames that come one after the other, for tables larger than memory.
+
+        Args:
+            frames: called where the data is not there yet.
+            describe: numbers for people from the written rows; they take the place of ``provenance.metadata``.
+            started: ``time.monotonic()`` of when the work began; what has passed since is recorded as its seconds.
+
+        Returns:
+            the metadata.
+        """
+        _check_name(table)
+
+        def write(path: Path) -> tuple[int, Any]:
+            n_rows = write_frames(path, table, frames())
+            shown = describe(pl.scan_parquet(path, glob=False, hive_partitioning=False))
+            return n_rows, layout.plain(shown, f"metadata of {asset}")
+
+        self._write_data(table, fingerprint, provenance, write)
+        metadata = self.about(table, fingerprint)["metadata"]
+        provenance = replace(provenance, metadata=metadata, seconds=time.monotonic() - started)
+        self._materialize(table, experiment, asset, iteration, fingerprint, provenance)
+        return metadata
+
+    def _write_data(
+        self, table: str, fingerprint: str, provenance: Provenance, write: Callable[[Path], tuple[int, Any]]
+    ) -> None:
+        """Data and data manifest, unless they are there. ``write``: writes the file; rows and metadata of it."""
         folder = layout.table_folder(self.home, table, fingerprint)
         with exclusive(layout.lock_file(self.home, "table", f"{table}/{fingerprint}")):
-            if not self.has(table, fingerprint):
-                with atomic_file(folder / "data.parquet") as staging:
-                    frame.write_parquet(staging, compression="zstd", statistics=True)
-                    sizes = {"n_bytes": staging.stat().st_size, "sha256": file_digest(staging)}
-                body = {
-                    "table": table,
-                    "fingerprint": fingerprint,
-                    "n_rows": frame.height,
-                    "columns": frame.columns,
-                    **sizes,
-                    "code_version": provenance.code_version,
-                    "seed": provenance.seed,
-                    "run_id": provenance.run_id,
-                    "created_at": layout.stamp_time(layout.now_micros()),
-                    "metadata": metadata,
-                }
-                layout.write_manifest(folder / "manifest.json", body)
-        self._materialize(table, experiment, asset, iteration, fingerprint, provenance)
+            if self.has(table, fingerprint):
+                return
+            with atomic_file(folder / "data.parquet") as staging:
+                n_rows, metadata = write(staging)
+                sizes = {"n_bytes": staging.stat().st_size, "sha256": file_digest(staging)}
+            body = {
+                "table": table,
+                "fingerprint": fingerprint,
+                "n_rows": n_rows,
+                "columns": list(COLUMNS[table]),
+                **sizes,
+                "code_version": provenance.code_version,
+                "seed": provenance.seed,
+                "run_id": provenance.run_id,
+                "created_at": layout.stamp_time(layout.now_micros()),
+                "metadata": metadata,
+            }
+            layout.write_manifest(folder / "manifest.json", body)
+
+    def about(self, table: str, fingerprint: str) -> dict[str, Any]:
+        """The manifest of a committed table: ``n_rows``, ``metadata`` and where it came from. Reads no data.
+
+        Raises:
+            StorageError: when the table is not there, or its file is missing or of another size.
+        """
+        folder = layout.table_folder(self.home, table, fingerprint)
+        manifest = layout.read_manifest(folder / "manifest.json")
+        path = folder / "data.parquet"
+        size = path.stat().st_size if path.is_file() else None
+        if size != manifest["n_bytes"]:
+            problem = (
+                "missing" if size is None else f"damaged: {size:,} bytes, its manifest says {manifest['n_bytes']:,}"
+            )
+            raise StorageError(str(path), problem, remedy=f"remove {folder} and run the experiment again")
+        return manifest
 
     def link(
         self,
@@ -216,3 +299,8 @@ class Store:
         """The pool of single samples of one kind (``samples``, ``verifications``) and fingerprint."""
         folder = self.home / "pools" / layout.safe(kind, "kind") / layout.safe(fingerprint, "fingerprint")
         return Pool(folder, layout.lock_file(self.home, "pool", f"{kind}/{fingerprint}"), schema, key)
+
+
+def _check_name(table: str) -> None:
+    if table not in COLUMNS:
+        raise StorageError(f"table {table}", f"unknown; expected one of {', '.join(COLUMNS)}")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from ops.errors import DatasetError
 from ops.graders import GRADERS
@@ -21,7 +21,7 @@ from ops.tasks.base import Task
 from ops.tasks.grids import CELLS, EMPTY
 from ops.tasks.rows import MAX_ID_CHARS, check_keys, checked_text, content_hash, text_field
 from ops.types import Grade, Problem, Split
-from ops.variants import Strict
+from ops.variants import FromList, Strict
 
 GraderName = Literal["numeric", "math", "exact", "expression", "countdown", "sudoku", "label"]
 
@@ -64,14 +64,9 @@ class Jsonl(Task):
     grader: GraderName
     instruction: str | None = None
     answer_prefix: str | None = Field(None, min_length=1, max_length=40)
-    worked: tuple[Worked, ...] = ()
+    worked: FromList[tuple[Worked, ...]] = ()
     version: ClassVar[str] = "1"
     grader_version: ClassVar[str] = "-".join(grader.version for grader in GRADERS.values())
-
-    @field_validator("worked", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _combinations(self) -> Jsonl:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,38 @@ MAX_LINE_BYTES = 1_000_000
 MAX_TEXT_CHARS = 50_000
 """Of one text field; the longest of the public datasets have a fifth of that."""
 MAX_ID_CHARS = 200
+SETTLED_NS = 2_000_000_000
+"""Age from which on every later change gives a file another time: clocks of file systems tick at most so slowly."""
 _BOM = b"\xef\xbb\xbf"
 _ONE_OBJECT = "write one JSON object per line, UTF-8, without blank lines"
+
+
+def file_state(path: Path) -> tuple[Path, int, int] | None:
+    """(absolute path, bytes, time of change in ns): while they stay, what was read from the file can be remembered.
+
+    None for a file that changed within the last two seconds: it could change again and keep its time.
+
+    Raises:
+        OSError: when it is not there or cannot be looked up.
+    """
+    stat = path.stat()
+    settled = time.time_ns() - stat.st_mtime_ns > SETTLED_NS
+    return (path.absolute(), stat.st_size, stat.st_mtime_ns) if settled else None
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file of the user's, in hexadecimal; remembered in this process while size and time stay the same.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    state = file_state(path)
+    return file_digest(path) if state is None else _digest(*state)
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: Path, size: int, modified_ns: int) -> str:
+    return file_digest(path)
 
 
 def problem_file_digest(path: str) -> str:
@@ -29,7 +61,7 @@ def problem_file_digest(path: str) -> str:
         DatasetError: when it cannot be read.
     """
     try:
-        return file_digest(Path(path))
+        return content_digest(Path(path))
     except OSError as error:
         raise DatasetError(path, f"cannot be read: {error.strerror}") from None
 

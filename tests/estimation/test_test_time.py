@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ops.estimation.bootstrap import resample_counts
 from ops.estimation.diversity import pass_at_k
 from ops.estimation.test_time import best_of_n, best_of_n_curve, pass_at_n, pass_at_n_curve
-from ops.estimation.voting import vote, vote_curve, vote_weights
+from ops.estimation.voting import vote, vote_curve
 
 
 def _all_subsets(values, n):
@@ -189,16 +189,6 @@ def test_ragged_groups_vote_by_themselves():
     values = vote(problem, ["x", "a", "a", "b"], np.array([True, True, True, False]), 2, [1, 3])
     assert values.value_PK[:, 0] == pytest.approx([1, 2 / 3])
     assert math.isnan(values.value_PK[0, 1]) and values.value_PK[1, 1] == 1.0
-
-
-def test_vote_weights_by_hand():
-    score = np.array([-1.0, 0.0, np.nan, 0.5])
-    assert vote_weights(score, -1.0, 1.0) == pytest.approx([0, 0.5, np.nan, 0.75], nan_ok=True)
-    assert vote_weights(score) == pytest.approx([0, 2 / 3, np.nan, 1], nan_ok=True)
-    assert vote_weights(np.array([3.0, np.nan])) == pytest.approx([1, np.nan], nan_ok=True)
-    assert np.isnan(vote_weights(np.full(2, np.nan))).all()
-    with pytest.raises(ValueError, match=r"\[-1, 0.5\], outside \[0, 1\]"):
-        vote_weights(score, 0.0, 1.0)
 
 
 def test_wrong_input_is_refused():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import os
 from typing import Any
 
 import polars as pl
 import pytest
 from pydantic import ValidationError
 
+import ops.recorded as recorded
 from ops.engines.replay import ReplaySettings
 from ops.errors import DatasetError
 from ops.recorded import score_columns, split_of
@@ -340,3 +342,47 @@ def test_one_problem_under_two_ids_is_refused(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", [ROW, OTHER, ROW | {"problem_id": "p3", "problem": "What  is 6 * 3?"}])
     with pytest.raises(DatasetError, match=r"rows.jsonl:3: problem_id: the same problem as 'p1' of line 1"):
         read(path)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How often a file was read row by row."""
+    found, whole = [], recorded._rows
+    monkeypatch.setattr(recorded, "_rows", lambda path: found.append(path) or whole(path))
+    recorded._last_read.cache_clear()
+    return found
+
+
+def test_the_last_file_is_read_once_while_it_stays_as_it_is(tmp_path, reads):
+    path = write_jsonl(tmp_path / "rows.jsonl", [ROW, OTHER])
+    os.utime(path, (1_000, 1_000))
+    first = read(path)
+    first.clear()  # a caller's list is its own
+    assert [item.problem.problem_id for item in read(path)] == ["p1", "p2"]
+    assert len(reads) == 1
+    verifying = {"name": "transformers", "batch_size": 3}
+    assert read(path, verifying=verifying) == read(path) and len(reads) == 1
+    read(path, max_response_bytes=1_000)
+    read(path, LABELLED.model_copy(update={"grader": "exact"}))
+    assert len(reads) == 3
+    write_jsonl(path, [ROW, OTHER | {"response": "#### 25"}])
+    os.utime(path, (2_000, 2_000))
+    assert read(path)[1].response == "#### 25" and len(reads) == 4
+
+
+def test_a_file_that_has_just_changed_is_read_anew(tmp_path, reads):
+    path = write_jsonl(tmp_path / "rows.jsonl", [ROW, OTHER])
+    stat = path.stat()
+    assert read(path)[1].response == "#### 18"
+    write_jsonl(path, [ROW, OTHER | {"response": "#### 25"}])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert read(path)[1].response == "#### 25" and len(reads) == 2
+
+
+def test_a_bad_file_is_refused_every_time(tmp_path, reads):
+    path = write_jsonl(tmp_path / "rows.jsonl", [ROW])
+    os.utime(path, (1_000, 1_000))
+    for _ in range(2):
+        with pytest.raises(DatasetError, match="1 of 1 problems to evaluate"):
+            read(path)
+    assert len(reads) == 2

@@ -12,7 +12,7 @@ from ops.stages.comparison import compare_verifiers
 from ops.stages.diversity import measure_diversity
 from ops.stages.gap import measure_gap
 from ops.stages.measured import ScoreTable, splits_of
-from ops.stages.test_time import measure_test_time
+from ops.stages.test_time import measure_test_time, vote_weights
 from ops.stages.verifier_metrics import measure_calibration, measure_verifiers, probability_of
 from ops.verifiers import VERIFIERS
 from tests.replay.rows import write_jsonl
@@ -114,6 +114,23 @@ def test_rounding_at_the_ends_of_a_scale_is_not_refused():
     assert probability_of(verifier, ends) == pytest.approx([0.0, 1.0, 0.5, np.nan], nan_ok=True)
     with pytest.raises(ExperimentError, match="1 of 2 scores"):
         probability_of(verifier, np.array([1.1, 0.5]))
+
+
+def test_vote_weights_by_hand():
+    """A scale gives probabilities: (score + 1) / 2 for p(yes) - p(no). Without one, the share that scores no higher.
+
+    The unparseable response comes last: below -1 lies one of four, so it weighs (1 + 1) / 4, and so on.
+    """
+    index, score = np.zeros(4, dtype=int), np.array([-1.0, 0.0, np.nan, 0.5])
+    scaled, unscaled = VERIFIERS["logit"](), VERIFIERS["sequence_logprob"]()
+    assert vote_weights(scaled, index, score) == pytest.approx([0, 0.5, np.nan, 0.75], nan_ok=True)
+    assert vote_weights(unscaled, index, score) == pytest.approx([0.5, 0.75, np.nan, 1.0], nan_ok=True)
+    assert vote_weights(unscaled, index[:2], np.array([3.0, np.nan])) == pytest.approx([1, np.nan], nan_ok=True)
+    assert vote_weights(unscaled, index[:2], np.array([3.0, 3.0])) == pytest.approx([0.75] * 2)  # (0 + 3 / 2) / 2
+    for verifier in (scaled, unscaled):
+        assert np.isnan(vote_weights(verifier, index[:2], np.full(2, np.nan))).all()
+    with pytest.raises(ExperimentError, match=r"1 of 4 scores lie outside of the scale \[-1, 1\], for example -1.5"):
+        vote_weights(scaled, index, np.array([-1.5, 0.0, np.nan, 0.5]))
 
 
 @pytest.fixture

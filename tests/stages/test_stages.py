@@ -15,8 +15,9 @@ from ops.stages.finetuning import finetune_model, register_model, select_finetun
 from ops.stages.gap import measure_gap
 from ops.stages.generations import SAMPLE_SCHEMA, grade_responses, sample_responses
 from ops.stages.problems import make_problems
+from ops.stages.scores import collect_scores
 from ops.stages.test_time import measure_test_time
-from ops.stages.verification import collect_scores, verify_responses
+from ops.stages.verification import verify_responses
 from ops.stages.verifier_metrics import measure_calibration, measure_verifiers
 from tests.conftest import tiny_experiment
 
@@ -116,7 +117,7 @@ def test_changing_only_the_verifier_draws_nothing(lab):
 
 
 def test_a_killed_sampling_resumes_at_the_first_missing_chunk(lab, monkeypatch):
-    monkeypatch.setattr("ops.stages.generations.CHUNK_ROWS", 10)
+    monkeypatch.setattr("ops.stages.chunks.CHUNK_ROWS", 20)
     make_problems(lab)
     obtain_base_model(lab)
     lab.experiment = lab.experiment.model_copy(

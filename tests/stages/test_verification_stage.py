@@ -13,7 +13,8 @@ from ops.plan import make_plan
 from ops.stages.base_model import obtain_base_model
 from ops.stages.generations import grade_responses, sample_responses
 from ops.stages.problems import make_problems
-from ops.stages.verification import VERIFICATION_SCHEMA, collect_scores, seconds_by_verifier, verify_responses
+from ops.stages.scores import collect_scores, seconds_by_verifier
+from ops.stages.verification import VERIFICATION_SCHEMA, verify_responses
 from tests.conftest import tiny_experiment
 from tests.stages.test_stages import read
 from tests.stages.test_verifier_tables import EVAL, filled
@@ -133,10 +134,9 @@ def test_a_killed_verification_resumes_and_says_the_same(tmp_path, monkeypatch, 
         "problems": {"train_per_iteration": 4, "eval": 4},
         "sampling": {"n_train": 4, "n_eval": 8, "max_tokens": 12},
     }
-    monkeypatch.setattr("ops.stages.verification.CHUNK_ROWS", 8)
-    for module in ("token_scores", "logit", "p_true"):
-        monkeypatch.setattr(f"ops.verifiers.{module}.BLOCK", 10, raising=False)
-    monkeypatch.setattr("ops.verifiers.tournament.BLOCK", 10)
+    monkeypatch.setattr("ops.stages.chunks.CHUNK_ROWS", 16)
+    for module in ("choices", "token_scores", "tournament"):
+        monkeypatch.setattr(f"ops.verifiers.{module}.BLOCK", 10)
 
     def start(place: str) -> Lab:
         experiment = tiny_experiment(verifiers=[verifier], engine=engine, iterations=0, **sizes)

@@ -27,8 +27,9 @@ from ops.plan import asset_name
 from ops.stages.comparison import comparable, compare_verifiers, sweep_filters
 from ops.stages.diversity import measure_diversity
 from ops.stages.gap import measure_gap
+from ops.stages.scores import collect_scores
 from ops.stages.test_time import measure_test_time
-from ops.stages.verification import VERIFICATION_SCHEMA, collect_scores
+from ops.stages.verification import VERIFICATION_SCHEMA
 from ops.stages.verifier_metrics import measure_calibration, measure_verifiers
 from ops.storage.schemas import COLUMNS, polars_schema
 from ops.storage.store import Provenance

@@ -221,7 +221,15 @@ def test_a_damaged_or_foreign_chunk_is_named(store):
     second.unlink()
     assert pool.keys() == {"a"}
     with pytest.raises(StorageError, match=r"00000000\.parquet: its columns are"):
-        store.pool("samples", "p1", {**SAMPLE, "more": pl.Int32()}).read()
+        store.pool("samples", "p1", {**SAMPLE, "text": pl.Int32()}).read()
+
+
+def test_columns_that_a_pool_got_later_are_null_in_its_older_chunks(store):
+    store.pool("samples", "p1", SAMPLE).append(sample_rows([("a", "x")]))
+    pool = store.pool("samples", "p1", {**SAMPLE, "more": pl.Int32()})
+    pool.append(sample_rows([("b", "y")]).with_columns(more=pl.lit(3)))
+    assert pool.read().select("response_id", "more").rows() == [("a", None), ("b", 3)]
+    assert pool.keys() == {"a", "b"}
 
 
 @settings(max_examples=25, deadline=None)

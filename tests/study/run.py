@@ -9,11 +9,12 @@ from ops.stages.diversity import measure_diversity
 from ops.stages.gap import measure_gap
 from ops.stages.generations import grade_responses, sample_responses
 from ops.stages.problems import make_problems
+from ops.stages.scores import collect_scores
 from ops.stages.study_findings import measure_findings
 from ops.stages.study_report import write_study_report
 from ops.stages.study_scaling import measure_cross, measure_scaling
 from ops.stages.test_time import measure_test_time
-from ops.stages.verification import collect_scores, verify_responses
+from ops.stages.verification import verify_responses
 from ops.stages.verifier_metrics import measure_calibration, measure_verifiers
 from ops.study_plan import StudyBench
 from ops.types import StageResult

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ops.tasks.rows as rows
 from ops.errors import DatasetError
-from ops.tasks.rows import MAX_LINE_BYTES, read_problem_file
+from ops.tasks.rows import MAX_LINE_BYTES, problem_file_digest, read_problem_file
 from ops.tasks.sudoku import Sudoku
 
 GOOD = b'{"puzzle": "1...3.12.14343.1"}'
@@ -110,3 +112,41 @@ def test_whatever_stands_in_a_file_is_read_or_refused_as_a_dataset_error(tmp_pat
     except DatasetError as error:
         refused = error
     assert refused.where.startswith(str(path)) if refused else len(read) == 1
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The files that were read to be hashed, in order."""
+    found, whole = [], rows.file_digest
+    monkeypatch.setattr(rows, "file_digest", lambda path: found.append(path.name) or whole(path))
+    return found
+
+
+def test_a_file_is_hashed_once_while_it_stays_as_it_is(write, hashed):
+    path = write(GOOD)
+    os.utime(path, (1_000, 1_000))
+    first = problem_file_digest(str(path))
+    assert problem_file_digest(str(path)) == first
+    path.write_bytes(OTHER)  # as many bytes, at another time
+    os.utime(path, (2_000, 2_000))
+    assert problem_file_digest(str(path)) != first
+    assert len(hashed) == 2
+    path.write_bytes(GOOD)
+    os.utime(path, (1_000, 1_000))
+    assert problem_file_digest(str(path)) == first
+
+
+def test_a_file_that_has_just_changed_is_hashed_anew(write, hashed):
+    """Two writes within one tick of the file system's clock leave the same time and, here, the same size."""
+    path = write(GOOD)
+    stat = path.stat()
+    first = problem_file_digest(str(path))
+    path.write_bytes(OTHER)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert problem_file_digest(str(path)) != first
+    assert len(hashed) == 2
+
+
+def test_a_file_that_is_not_there_has_no_digest(tmp_path):
+    with pytest.raises(DatasetError, match=r"none.jsonl: cannot be read: No such file or directory"):
+        problem_file_digest(str(tmp_path / "none.jsonl"))

@@ -14,7 +14,8 @@ from ops.plan import make_plan
 from ops.stages.base_model import obtain_base_model
 from ops.stages.generations import grade_responses, sample_responses
 from ops.stages.problems import make_problems
-from ops.stages.verification import collect_scores, verify_responses
+from ops.stages.scores import collect_scores
+from ops.stages.verification import verify_responses
 from tests.conftest import tiny_experiment
 
 ALL = [
