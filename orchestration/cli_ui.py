@@ -9,7 +9,7 @@ import sys
 import click
 
 from ops.lab import PROJECT
-from orchestration.instance import open_instance, prepare_environment
+from orchestration.instance import instance_folder, open_instance, prepare_environment
 
 
 def serve(port: int) -> int:
@@ -26,7 +26,7 @@ def serve(port: int) -> int:
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-w", "workspace.yaml"]
     command += ["-h", "127.0.0.1", "-p", str(port), "--log-level", "warning"]
     # The folder of dagster.yaml; its storage is elsewhere. Without it Dagster makes a temporary folder in the clone.
-    server = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "DAGSTER_HOME": str(PROJECT)})  # noqa: S603
+    server = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "DAGSTER_HOME": str(instance_folder())})  # noqa: S603
     while True:
         try:
             return server.wait()

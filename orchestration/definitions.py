@@ -49,9 +49,18 @@ def build_assets(iterations: int) -> list[dg.AssetsDefinition]:
 
 
 def build_executor() -> dg.ExecutorDefinition:
-    """In this process by default; a process per step with MINDGAP_EXECUTOR=multiprocess."""
-    if executor_name() == "in_process":
+    """In this process by default; with MINDGAP_EXECUTOR a process per step (multiprocess) or a Kubernetes job (k8s).
+
+    Raises:
+        SetupError: when the variable is unknown, or names a library that is not installed.
+    """
+    name = executor_name()
+    if name == "in_process":
         return dg.in_process_executor
+    if name == "k8s":
+        from dagster_k8s import k8s_job_executor
+
+        return k8s_job_executor  # not configured here: what the run's config and the run launcher say holds
     forks = {"forkserver": {"preload_modules": ["orchestration.definitions"]}}
     return dg.multiprocess_executor.configured({"max_concurrent": 4, "start_method": forks})
 

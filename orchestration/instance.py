@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.errors import MindgapError
 from ops.lab import PROJECT, home_folder
+from ops.storage.tracking import MLFLOW_VARIABLE, check_reachable, postgres_url
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 EXECUTOR_VARIABLE = "MINDGAP_EXECUTOR"
-EXECUTORS = ("in_process", "multiprocess")
+EXECUTORS = ("in_process", "multiprocess", "k8s")
+
+POSTGRES_VARIABLE = "MINDGAP_DAGSTER_POSTGRES_URL"
+"""Where Dagster's history lies instead of in SQLite files; read by deploy/postgres/dagster.yaml. Holds a password."""
 
 
 class SetupError(MindgapError):
@@ -24,16 +29,19 @@ def prepare_environment() -> Path:
     """Make MINDGAP_HOME and what dagster.yaml reads absolute, for this process and its children; returns the home.
 
     Raises:
-        SetupError: when the clone lies elsewhere or MINDGAP_EXECUTOR is unknown.
+        SetupError: when the clone lies elsewhere, MINDGAP_EXECUTOR is unknown, or a library that a variable asks
+            for is missing.
+        StorageError: when the address of a database cannot be used.
     """
     home = home_folder()
-    if not (PROJECT / "dagster.yaml").is_file():
+    if not (instance_folder() / "dagster.yaml").is_file():
         raise SetupError(
-            str(PROJECT),
+            str(instance_folder()),
             "dagster.yaml is not there",
             remedy="run mindgap from a clone (`make demo`, or `pip install -e .` in it)",
         )
     executor_name()
+    postgres_url(MLFLOW_VARIABLE)
     folder = home / "dagster"
     os.environ["MINDGAP_HOME"] = str(home)
     os.environ["MINDGAP_DAGSTER"] = str(folder)
@@ -47,17 +55,45 @@ def prepare_environment() -> Path:
 
 
 def executor_name() -> str:
-    """``MINDGAP_EXECUTOR``: ``in_process`` (default; the model stays loaded between steps) or ``multiprocess``.
+    """``MINDGAP_EXECUTOR``: where the steps of a run are executed.
+
+    ``in_process`` (default; the model stays loaded between steps), ``multiprocess`` (a process per step on this
+    machine) or ``k8s`` (a Kubernetes job per step).
 
     Raises:
-        SetupError: for any other value.
+        SetupError: for any other value, and for ``k8s`` where dagster-k8s is not installed.
     """
     name = os.environ.get(EXECUTOR_VARIABLE) or EXECUTORS[0]
     if name not in EXECUTORS:
         raise SetupError(
             "environment", f"expected one of {', '.join(EXECUTORS)}, got {name!r}", field=EXECUTOR_VARIABLE
         )
+    if name == "k8s":
+        _require("dagster_k8s", "k8s", EXECUTOR_VARIABLE)
     return name
+
+
+def instance_folder() -> Path:
+    """The folder of the dagster.yaml that this environment uses: with PostgreSQL if its address is given, or SQLite.
+
+    Raises:
+        StorageError: when the address cannot be used.
+        SetupError: when there is one and dagster-postgres is not installed.
+    """
+    if postgres_url(POSTGRES_VARIABLE) is None:
+        return PROJECT
+    _require("dagster_postgres", "postgres", POSTGRES_VARIABLE)
+    return PROJECT / "deploy" / "postgres"
+
+
+def _require(module: str, extra: str, variable: str) -> None:
+    if find_spec(module) is None:
+        raise SetupError(
+            "environment",
+            f"{module.replace('_', '-')} is not installed",
+            field=variable,
+            remedy=f'pip install -e ".[{extra}]", or unset {variable}',
+        )
 
 
 def open_instance(*, capture_output: bool = False) -> DagsterInstance:
@@ -66,17 +102,23 @@ def open_instance(*, capture_output: bool = False) -> DagsterInstance:
     Args:
         capture_output: whether steps' standard output goes to files, as for runs that the UI starts;
             otherwise it stays on the terminal.
+
+    Raises:
+        StorageError: when a database that the environment names does not answer.
     """
     from dagster import DagsterInstance
     from dagster._core.instance.ref import InstanceRef
 
     from orchestration import quick_sqlite
 
+    for variable in (POSTGRES_VARIABLE, MLFLOW_VARIABLE):
+        check_reachable(variable)
     folder = Path(os.environ["MINDGAP_DAGSTER"])
-    quick_sqlite.install(folder)
+    quick_sqlite.install(folder)  # touches nothing but SQLite files in this folder
     folder.mkdir(parents=True, exist_ok=True)
     quiet = {
         "compute_logs": {"module": "dagster.core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
     }
     overrides = {} if capture_output else quiet
-    return DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), config_dir=str(PROJECT), overrides=overrides))
+    ref = InstanceRef.from_dir(str(folder), config_dir=str(instance_folder()), overrides=overrides)
+    return DagsterInstance.from_ref(ref)

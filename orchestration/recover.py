@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PROCESS_TAG = "mindgap/process"
 """On runs of ``mindgap run``: machine, pid and birth of the process that executes it."""
 
+MACHINE_TAG = "mindgap/machine"
+"""On runs that a UI or daemon launched with PostgreSQL: the machine whose code server executes them."""
+
 LAUNCH_GRACE_SECONDS = 180.0
 """A run that was launched but has no process yet is given this long, unless its code server is seen to be gone."""
 
@@ -85,10 +88,19 @@ def is_alive(instance: DagsterInstance, run: DagsterRun) -> bool:
         if host == host_mark():
             return process_birth(int(pid)) == birth
         return True  # executed on another machine, which alone can know
+    if _is_shared(instance) and run.tags.get(MACHINE_TAG) != host_mark():
+        return True  # launched by another machine, or by Kubernetes, whose run monitoring watches it
     found = _announced_processes(instance, run)
     if found:
         return any(_lived_at(pid, when) for pid, when in found)
     return _server_answers(run) and _age_seconds(instance, run) < LAUNCH_GRACE_SECONDS
+
+
+def _is_shared(instance: DagsterInstance) -> bool:
+    """Whether other machines may use the same instance: SQLite files are this machine's own, a database is not."""
+    from dagster._core.storage.runs import InMemoryRunStorage, SqliteRunStorage
+
+    return not isinstance(instance.run_storage, SqliteRunStorage | InMemoryRunStorage)
 
 
 def _announced_processes(instance: DagsterInstance, run: DagsterRun) -> list[tuple[int, float]]:

@@ -137,7 +137,7 @@ def make_folder(folder: Path) -> None:
 def exclusive(lock_file: Path) -> Iterator[None]:
     """Hold ``lock_file`` against other processes and threads; the kernel frees it when the holder dies."""
     make_folder(lock_file.parent)
-    with FileLock(lock_file, is_singleton=False):
+    with FileLock(lock_file, is_singleton=False, fallback_to_soft=False):
         yield
 
 

@@ -29,7 +29,10 @@ ITERATION_TAG = "mindgap.iteration"
 FINGERPRINT_TAG = "mindgap.fingerprint"
 
 MLFLOW_VARIABLE = "MINDGAP_MLFLOW_POSTGRES_URL"
-POSTGRES_SCHEMES = ("postgresql://", "postgresql+psycopg2://")
+POSTGRES_SCHEME = "postgresql+psycopg2://"
+"""With its driver: SQLAlchemy 2.1 takes plain ``postgresql://`` for another one, which Dagster does not use."""
+
+CONNECT_SECONDS = 10
 
 _METRIC_NAME = re.compile(r"[^\w\-. /]", re.ASCII)
 """What MLflow refuses in the name of a metric or parameter."""
@@ -45,11 +48,11 @@ def postgres_url(variable: str) -> str | None:
     url = os.environ.get(variable)
     if not url:
         return None
-    if not url.startswith(POSTGRES_SCHEMES):
-        example = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+    if not _is_postgres_address(url):
+        example = f"{POSTGRES_SCHEME}USER:PASSWORD@HOST:5432/DATABASE"
         raise StorageError(
             "environment",
-            "not the address of a PostgreSQL database",
+            f"not the address of a PostgreSQL database that begins with {POSTGRES_SCHEME}",
             field=variable,
             remedy=f"write it as {example}, with reserved characters of the password percent-encoded",
         )
@@ -57,6 +60,42 @@ def postgres_url(variable: str) -> str | None:
         remedy = f'pip install -e ".[postgres]", or unset {variable}'
         raise StorageError("environment", "psycopg2 is not installed", field=variable, remedy=remedy)
     return url
+
+
+def _is_postgres_address(url: str) -> bool:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        return False  # the exception may quote a part of the password
+    return url.startswith(POSTGRES_SCHEME) and bool(address.host and address.database)
+
+
+def check_reachable(variable: str) -> None:
+    """Connect once to the PostgreSQL database that ``variable`` names, if it names one.
+
+    Without it Dagster tries for a quarter of a minute, MLflow for minutes, and both end in a stack trace.
+
+    Raises:
+        StorageError: when the server does not answer or refuses, with its own reason (never the password).
+    """
+    url = postgres_url(variable)
+    if url is None:
+        return
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import OperationalError
+
+    engine = create_engine(url, connect_args={"connect_timeout": CONNECT_SECONDS})
+    try:
+        engine.connect().close()
+    except OperationalError as error:
+        reason = " ".join(str(error.orig).split())
+        remedy = f"start the server or correct the address; unset {variable} for SQLite under MINDGAP_HOME"
+        raise StorageError("environment", f"no connection: {reason}", field=variable, remedy=remedy) from None
+    finally:
+        engine.dispose()
 
 
 class Tracker:
@@ -188,6 +227,7 @@ class Tracker:
                 self._create_database()
             if self._client is None:
                 if self._remote is not None:
+                    check_reachable(MLFLOW_VARIABLE)
                     self._make_tables(self.uri)
                 from mlflow.tracking import MlflowClient
 

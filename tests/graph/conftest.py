@@ -38,6 +38,8 @@ def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "experiments").mkdir()
     monkeypatch.setenv("MINDGAP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MINDGAP_EXPERIMENTS", str(tmp_path / "experiments"))
+    for name in ("MINDGAP_DAGSTER_POSTGRES_URL", "MINDGAP_MLFLOW_POSTGRES_URL", "MINDGAP_K8S_GPUS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for name in (
         "MINDGAP_EXECUTOR",
