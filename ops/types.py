@@ -65,7 +65,7 @@ class Completion:
         text: decoded new tokens, without the end-of-sequence token and without the stop string's tail.
         n_tokens: new tokens drawn (the end-of-sequence or stop token included).
         logprob: sum of the natural-log probabilities of the drawn tokens under the sampling
-            distribution's model at temperature 1 (no top-p renormalisation).
+            distribution's model at temperature 1 (no top-p renormalisation); NaN where a server does not give it.
         finish_reason: ``stop`` (stop string or end of sequence) or ``length``.
     """
 

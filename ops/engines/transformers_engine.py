@@ -11,7 +11,8 @@ import torch
 import transformers
 
 from ops.engines.base import Fit, SampleRequest, SamplingSettings, TokenStatistics
-from ops.engines.decoding import Arena, Drawn, decode, left_padded
+from ops.engines.choices import ChoiceReader, packed
+from ops.engines.decoding import Arena, Drawn, decode
 from ops.engines.memory import in_parts, is_out_of_memory
 from ops.engines.teacher_forcing import batches, read_tokens, rows_at_once
 from ops.engines.tokens import DrawnRow, Stops, Tokens, eos_list, first_line, load_tokenizer, windows
@@ -142,41 +143,23 @@ class TransformersEngine:
             yield batch
 
     def choice_logprobs(self, prompts: Sequence[str], choices: Sequence[str]) -> np.ndarray:
-        """See ``Engine.choice_logprobs``."""
+        """See ``Engine.choice_logprobs``. What prompts begin with in common is computed once."""
         choice_ids = [self._tokens.single_token(choice) for choice in choices]
-        encoded = self._tokens.encode(prompts, 0)
-        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
-        result = np.empty((len(encoded), len(choices)))
+        places: dict[bytes, list[int]] = {}
+        for place, ids in enumerate(self._tokens.encode(prompts, 0)):
+            places.setdefault(packed(ids), []).append(place)
+        result = np.empty((len(prompts), len(choices)))
+        was_training = self.model.training
         self.model.eval()
-
-        def read(rows: Sequence[int]) -> np.ndarray:
-            return self._last_logprobs([encoded[row] for row in rows])[:, choice_ids].double().cpu().numpy()
-
-        start = 0
-        while start < len(order):
-            stop = start + 1
-            length = len(encoded[order[start]])
-            while (
-                stop < len(order)
-                and stop - start < self._batch_size
-                and len(encoded[order[stop]]) <= length * 1.25 + 8
-                and (stop - start + 1) * len(encoded[order[stop]]) <= PREFILL_TOKENS
-            ):
-                stop += 1
-            rows = order[start:stop]
-            for part, found in self._in_parts(rows, read):
-                result[part] = found
-            start = stop
+        try:
+            reader = ChoiceReader(self.model, choice_ids, self.pad_id, PREFILL_TOKENS)
+            for batch in reader.batches(list(places), lambda: self._batch_size):
+                for rows, found in self._in_parts(batch, reader.read):
+                    for row, logprobs in zip(rows, found, strict=True):
+                        result[places[row]] = logprobs
+        finally:
+            self.model.train(was_training)
         return result
-
-    @torch.inference_mode()
-    def _last_logprobs(self, rows: Sequence[list[int]]) -> torch.Tensor:
-        """Log-softmax of the token after each row, float32 [B, V]; left padding, masked."""
-        input_BT, mask_BT, position_BT = left_padded(rows, self.pad_id, self.model.device)
-        logits = self.model(
-            input_ids=input_BT, attention_mask=mask_BT, position_ids=position_BT, use_cache=False, logits_to_keep=1
-        ).logits[:, -1]
-        return torch.log_softmax(logits.float(), -1)
 
     def token_statistics(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[TokenStatistics]:
         """See ``Engine.token_statistics``. Equal prompts share their prefill; memory for logits is bounded."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from ops.engines.base import SampleRequest, SamplingSettings
 from ops.errors import StorageError
-from ops.identity import seed_of
 from ops.lab import Lab
 from ops.plan import asset_name
 from ops.stages.chunks import ChunkWriter
@@ -48,13 +47,8 @@ SAMPLE_SCHEMA = {
 GRADES = ("answer", "verdict", "strict_verdict", "reason")
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """One finished sample and where it belongs."""
-
-    missing: Missing
-    place: int
-    completion: Completion
+Drawn = tuple[Missing, int, Completion]
+"""One finished sample: of what, at which place of it."""
 
 
 def sample_responses(lab: Lab, iteration: int) -> dict[str, Any]:
@@ -92,7 +86,7 @@ def _draw(lab: Lab, iteration: int, missing: Iterator[Missing], n_missing: int, 
     def requests() -> Iterator[SampleRequest]:
         for index, item in enumerate(missing):
             asked[index] = (item, len(item.identities))
-            yield SampleRequest(item.ask.prompt, tuple(seed_of(identity) for identity in item.identities))
+            yield SampleRequest(item.ask.prompt, item.seeds)
 
     def commit(rows: list[Drawn], hurry: threading.Event) -> None:
         pool.append(_sample_rows(lab, rows, engine.name, engine.version, hurry))
@@ -106,7 +100,7 @@ def _draw(lab: Lab, iteration: int, missing: Iterator[Missing], n_missing: int, 
                 item, left = asked.pop(index)
                 if left > 1:
                     asked[index] = (item, left - 1)
-                rows.append(Drawn(item, place, completion))
+                rows.append((item, place, completion))
                 tokens += completion.n_tokens
             writer.add(rows)
             done += len(finished)
@@ -124,21 +118,20 @@ def _draw(lab: Lab, iteration: int, missing: Iterator[Missing], n_missing: int, 
 
 def _sample_rows(lab: Lab, rows: Sequence[Drawn], engine: str, version: str, hurry: threading.Event) -> pl.DataFrame:
     """Rows of the pool, graded as far as there is time."""
-    problems = [row.missing.ask.problems[0] for row in rows]
-    said = [row.completion for row in rows]
-    identities = [row.missing.identities[row.place] for row in rows]
+    problems = [missing.ask.problems[0] for missing, _, _ in rows]
+    said = [completion for _, _, completion in rows]
     items = [(problem, one.text, one.finish_reason == "stop") for problem, one in zip(problems, said, strict=True)]
     grades = grade_texts(lab.experiment, items, hurry.is_set)
     grader = grader_identity(lab.experiment)
     columns: dict[str, list[Any]] = {
-        "response_id": identities,
-        "prompt": [row.missing.ask.prompt for row in rows],
-        "sample_index": [row.missing.sample_indices[row.place] for row in rows],
+        "response_id": [missing.identities[place] for missing, place, _ in rows],
+        "prompt": [missing.ask.prompt for missing, _, _ in rows],
+        "sample_index": [missing.sample_indices[place] for missing, place, _ in rows],
         "response": [one.text for one in said],
         "n_tokens": [one.n_tokens for one in said],
-        "logprob": [one.logprob for one in said],
+        "logprob": [None if math.isnan(one.logprob) else one.logprob for one in said],
         "finish_reason": [one.finish_reason for one in said],
-        "seed": [seed_of(identity) for identity in identities],
+        "seed": [missing.seeds[place] for missing, place, _ in rows],
         "engine": [engine] * len(rows),
         "engine_version": [version] * len(rows),
         **_grade_columns(grades),

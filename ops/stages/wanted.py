@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ops.identity import response_id
+from ops.identity import response_id, seed_of
 from ops.lab import Lab
 from ops.stages.problems import problems_of
 from ops.storage.keys import KeySet
@@ -29,11 +29,12 @@ class Ask:
 
 @dataclass(frozen=True)
 class Missing:
-    """What is to be drawn of one prompt: places among its samples, and their identities."""
+    """What is to be drawn of one prompt: places among its samples, their identities and seeds."""
 
     ask: Ask
     sample_indices: list[int]
     identities: list[str]
+    seeds: tuple[int, ...]
 
 
 def n_samples(lab: Lab, problem: Problem) -> int:
@@ -67,7 +68,8 @@ def missing_samples(asks: Iterable[Ask], pool: str, have: KeySet) -> Iterator[Mi
         for ask, group in zip(part, identities, strict=True):
             wanted = [(j, identity) for j, identity in enumerate(group) if not next(known)]
             if wanted:
-                yield Missing(ask, [j for j, _ in wanted], [identity for _, identity in wanted])
+                indices, chosen = [j for j, _ in wanted], [identity for _, identity in wanted]
+                yield Missing(ask, indices, chosen, tuple(map(seed_of, chosen)))
 
 
 def count_missing(asks: Sequence[Ask], pool: str, have: KeySet) -> int:
