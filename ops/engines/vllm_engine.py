@@ -232,7 +232,7 @@ class VllmEngine:
             WHO,
             "vLLM does not give a model's whole next-token distributions",
             field="engine.name",
-            remedy="take engine transformers for what reads them (KL filters, self-certainty)",
+            remedy="take engine transformers for self_certainty and sequence_logprob",
         )
 
     def fits(

@@ -18,6 +18,9 @@ from ops.types import Interval
 
 SPLITS = ("eval", "train")
 
+MEASURED = ["split", "problem_id", "sample_index", "answer", "verdict", "strict_verdict", "response_id"]
+"""Columns of ``generations`` that statistics read: no texts and prompts, so millions of rows fit into memory."""
+
 
 def share(flags: pl.Series) -> float:
     """Share of rows that are true; NaN where there is none."""
@@ -33,7 +36,7 @@ class Responses:
         problem_index: int [N], 0..P-1.
         is_correct: bool [N] under flexible extraction.
         is_strict: bool [N], correct under strict extraction.
-        frame: the rows of ``generations`` in the same order.
+        frame: the rows of ``generations`` in the same order; of them the columns that were read.
     """
 
     problem_ids: list[str]
@@ -69,11 +72,9 @@ def responses_of(lab: Lab, iteration: int, split: str) -> Responses:
 def responses_in(frame: pl.DataFrame, split: str) -> Responses:
     """One split of rows of ``generations``."""
     frame = frame.filter(pl.col("split") == split).sort("problem_id", "sample_index", maintain_order=True)
-    ids = frame["problem_id"].unique(maintain_order=True).to_list()
-    place = {identity: i for i, identity in enumerate(ids)}
     return Responses(
-        ids,
-        np.array([place[identity] for identity in frame["problem_id"]], dtype=np.int64),
+        frame["problem_id"].unique(maintain_order=True).to_list(),
+        frame["problem_id"].rle_id().cast(pl.Int64).to_numpy(),
         (frame["verdict"] == "correct").to_numpy(),
         (frame["strict_verdict"] == "correct").to_numpy(),
         frame,
@@ -81,8 +82,8 @@ def responses_in(frame: pl.DataFrame, split: str) -> Responses:
 
 
 def splits_of(lab: Lab, iteration: int) -> dict[str, Responses]:
-    """Both splits, the table read once; a split without responses is left out."""
-    frame = lab.store.read("generations", lab.plan.fingerprints[asset_name("generations", iteration)])
+    """Both splits, the columns ``MEASURED`` read once; a split without responses is left out."""
+    frame = lab.store.read("generations", lab.plan.fingerprints[asset_name("generations", iteration)], MEASURED)
     found = {split: responses_in(frame, split) for split in SPLITS}
     return {split: responses for split, responses in found.items() if responses.problem_ids}
 
