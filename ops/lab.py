@@ -11,6 +11,7 @@ from typing import Any
 
 from ops.config import Experiment
 from ops.engines.base import Engine
+from ops.engines.settings import LOADING_PROGRESS
 from ops.errors import ExperimentError
 from ops.models import AskableModel, BuiltinModel, askable
 from ops.plan import CODE_VERSIONS, MEASURED_ASSETS, Plan, asset_name, make_plan, model_fingerprint
@@ -269,10 +270,26 @@ class Lab:
         if wanted not in self.engines:
             self.close()
             path = self.model_path(iteration) if model is None else self.path_of(model)
-            self.engines[wanted] = self.experiment.engine.load(path)
+            shown = LOADING_PROGRESS.set(self.progress)
+            try:
+                self.engines[wanted] = self.experiment.engine.load(path)
+            finally:
+                LOADING_PROGRESS.reset(shown)
         return self.engines[wanted]
 
     def close(self) -> None:
         """Free every loaded engine."""
         while self.engines:
             self.engines.popitem()[1].close()
+
+    def free_memory(self, *, wait: bool = True) -> None:
+        """Free every loaded engine, and what it leaves loaded outside this process: before training, after a run.
+
+        Args:
+            wait: until no other process uses what is loaded there; False: leave it to them.
+
+        Raises:
+            EngineError: when it stays in use.
+        """
+        self.close()
+        self.experiment.engine.release(wait=wait)

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from ops.engines.server_records import OWNER_VARIABLE, mark_of, own_mark
 from ops.errors import ExperimentError
 from ops.lab import Lab, home_folder, named_experiment
 from ops.plan import make_plan
@@ -48,8 +49,10 @@ class Bench:
 
     def close(self, status: str) -> None:
         """Free the engines, and end the MLflow run: after a failure, or where this process executed all of it."""
-        if self._lab is not None:
-            self._lab.close()
+        if self._lab is not None and self._alone:
+            self._lab.free_memory(wait=False)
+        elif self._lab is not None:
+            self._lab.close()  # what it leaves loaded is for the run's next step; its end ends that, too
         if self._tracking is not None and (self._alone or status == "FAILED"):
             self._tracking.finish(status)
 
@@ -97,7 +100,7 @@ class Bench:
     def free_engines(self) -> None:
         """Close loaded engines, so that a retry starts with empty memory."""
         if self._lab is not None:
-            self._lab.close()
+            self._lab.free_memory(wait=False)
 
 
 def bench_resource(graph_iterations: int) -> dg.ResourceDefinition:
@@ -106,6 +109,7 @@ def bench_resource(graph_iterations: int) -> dg.ResourceDefinition:
     @dg.resource(description="The open lab of the run's experiment; its engines stay loaded from step to step.")
     def bench(context: dg.InitResourceContext) -> Iterator[Bench]:
         in_process = executor_name() == "in_process"
+        os.environ[OWNER_VARIABLE] = _run_process(executor_name())
         if not in_process:
             _die_with_parent()
         value = Bench(graph_iterations, alone=in_process)
@@ -148,6 +152,15 @@ def numbers_io_manager(context: dg.InitResourceContext) -> NumbersIOManager:
 
 def _failed_steps(instance: dg.DagsterInstance, run_id: str) -> bool:
     return bool(instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE))
+
+
+def _run_process(executor: str) -> str:
+    """The process that executes the run, as ``OWNER_VARIABLE`` has it: it keeps a warm server alive."""
+    parent = multiprocessing.parent_process()
+    if executor == "k8s":
+        return ""  # every step is in a pod of its own
+    pid = parent.pid if executor == "multiprocess" and parent is not None else os.getpid()
+    return mark_of(pid or os.getpid()) or own_mark()
 
 
 def _die_with_parent() -> None:

@@ -34,3 +34,7 @@ class ReplaySettings(EngineSettings):
     def load(self, model_path: Path) -> Engine:
         """Load the checkpoint of a verifier; the responses themselves need no engine."""
         return self.verifying.load(model_path)
+
+    def release(self, *, wait: bool = True) -> None:
+        """As that of the verifiers' engine."""
+        self.verifying.release(wait=wait)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import abc
+from contextvars import ContextVar
 from pathlib import Path
 from typing import ClassVar
 
 from ops.engines.base import Engine
+from ops.progress import Progress, silent
 from ops.variants import Strict
+
+LOADING_PROGRESS: ContextVar[Progress] = ContextVar("LOADING_PROGRESS", default=silent)
+"""Where an engine that takes minutes to load may say how far it is."""
 
 
 class EngineSettings(Strict, abc.ABC):
@@ -35,4 +40,16 @@ class EngineSettings(Strict, abc.ABC):
         Raises:
             ModelError: when the folder is not a checkpoint that loads safely.
             EngineError: when the engine is not installed or the device is not there.
+        """
+
+    def release(self, *, wait: bool = True) -> None:
+        """Give back what stays loaded outside this process after ``Engine.close``; most engines leave nothing.
+
+        Called before training, which needs the memory, and at the end of a run; no engine of this process is open.
+
+        Args:
+            wait: until no other process uses it; False: leave it to them.
+
+        Raises:
+            EngineError: when it stays in use or cannot be ended.
         """

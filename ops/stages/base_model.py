@@ -72,6 +72,7 @@ def _pretrain(lab: Lab, wanted: BuiltinModel, fingerprint: str) -> None:
     exercises = RECIPES[wanted.recipe].exercises
     model, tokenizer = new_model(wanted.size, wanted.seed), new_tokenizer()
     work = lab.store.work_folder("pretraining", fingerprint)
+    lab.free_memory()
     result = pretrain(
         model,
         tokenizer,

@@ -114,7 +114,7 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
         TrainingExample(row["problem_id"], row["sample_index"], row["prompt"], row["completion"], row["weight"])
         for row in data.iter_rows(named=True)
     ]
-    lab.close()
+    lab.free_memory()
     source = 0 if settings.start_from == "base" else iteration
     path = lab.model_path(source)
     device = getattr(lab.experiment.engine, "device", "auto")

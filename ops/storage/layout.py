@@ -6,7 +6,7 @@
     materializations/EXPERIMENT/ASSET/UTC_MICROS-FINGERPRINT.json
     experiments/EXPERIMENT/UTC_MICROS.json                     registered configurations and plans
     pools/KIND/FINGERPRINT/NUMBER.parquet                      single samples, chunk by chunk
-    models/FINGERPRINT/   work/KIND/FINGERPRINT/   locks/   mindgap.duckdb
+    models/FINGERPRINT/   work/KIND/FINGERPRINT/   locks/   servers/   spill/   mindgap.duckdb
 """
 
 from __future__ import annotations

@@ -26,12 +26,16 @@ _NAME = re.compile(
 def sweep(home: Path) -> list[str]:
     """Remove orphaned temporary files and folders, and checkpoints of training whose model is there.
 
+    Warm servers whose keeper is gone are ended, and what is known of them is removed.
+
     A temporary file is orphaned when no process of its writer's pid and birth is alive: a living
     writer's files are never touched, and a reused pid does not protect a dead one's.
 
     Returns:
         Removed paths relative to ``home``.
     """
+    from ops.engines.server_keeper import sweep_servers  # not above: the engines' modules read recordings of storage
+
     home = Path(home).expanduser().resolve()
     removed: list[Path] = []
     for folder, folders, files in os.walk(home):
@@ -48,6 +52,7 @@ def sweep(home: Path) -> list[str]:
         if (home / "models" / work.name).is_dir():
             _remove(work)
             removed.append(work)
+    removed += sweep_servers(home)
     return sorted(str(path.relative_to(home)) for path in removed)
 
 
