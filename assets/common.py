@@ -93,7 +93,11 @@ def commit_op(name: str, iteration: int, description: str, stage: Callable[[Lab,
     )
     def commit(context: dg.OpExecutionContext, numbers: dict) -> Iterator[dg.Output]:
         with opened_lab(context) as lab:
-            result = stage(lab, iteration)
+            lab.spent = plain_numbers(numbers)
+            try:
+                result = stage(lab, iteration)
+            finally:
+                lab.spent = {}
             context.resources.bench.committed(result)
         metadata = shown(result, plain_numbers(numbers))
         yield materialized(result, metadata)

@@ -4,9 +4,9 @@
 
 Runs the experiment from scratch in a new home (HOME, if named, is kept afterwards), exactly as ``mindgap run`` does,
 and sums the time spent inside sampling, verification, pretraining, fine-tuning, grading and estimation. The rest of
-the wall time, the start of the process included, is overhead. Chunks are committed while sampling goes on, in a thread
-of its own; their seconds are shown and are no part of the sum. Then everything is run again, reused: what is left per
-result is what a step costs. Prints one JSON line.
+the wall time, the start of the process included, is overhead. Chunks are committed while sampling goes on, in a
+thread of its own; their seconds are shown and are no part of the sum, nor is what sampling waited for them. Then
+everything is run again, reused: what is left per result is what a step costs. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def child(experiment: str) -> None:
     sys.path.insert(0, str(PROJECT))
     import importlib
 
+    from ops.stages.chunks import ChunkWriter
     from ops.storage.pool import Pool
 
     seconds: dict[str, float] = {}
@@ -57,6 +58,7 @@ def child(experiment: str) -> None:
         module = importlib.import_module(module_name)
         setattr(module, function_name, timed(getattr(module, function_name), function_name.strip("_")))
     Pool.append = timed(Pool.append, "append")
+    ChunkWriter._wait = timed(ChunkWriter._wait, "waited")
     from orchestration.cli_run import run_experiments
 
     code = run_experiments([experiment], every=False, verbose=False)
@@ -82,7 +84,7 @@ def main(experiment: str, home: str | None) -> None:
         found = re.search(r"\((\d+) results computed, (\d+) reused\)", again.stdout + again.stderr)
         if found is None or found[1] != "0":
             sys.exit(f"the second run computed something: {again.stderr[-500:]}")
-    compute = sum(seconds.values()) - seconds.get("append", 0.0)
+    compute = sum(seconds.values()) - seconds.get("append", 0.0) - 2 * seconds.get("waited", 0.0)
     line = {
         "benchmark": "overhead",
         "experiment": experiment,

@@ -20,8 +20,10 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as `mindgap run` does
 sys.path.insert(0, str(PROJECT))
 
+ABOUT = ("benchmark", "date", "machine")
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 TITLES = {
     "stage": "Sampling stage ÷ bare engine",
@@ -47,7 +49,8 @@ def commands(model: Path, quick: bool) -> list[list[str]]:
     rounds = ["--rounds", "1", "--problems", "20"] if quick else ["--rounds", "5"]
     engines = ["transformers", *(["vllm"] if importlib.util.find_spec("vllm") else [])]
     found = [["stage.py", str(model), "--engine", engine, *rounds] for engine in engines]
-    found += [["verifying.py", str(model), "--engine", engine, *rounds] for engine in engines]
+    fewer = rounds if quick else [*rounds, "--problems", "60"]
+    found += [["verifying.py", str(model), "--engine", engine, *fewer] for engine in engines]
     found.append(["overhead.py", "demo"])
     sizes = [(20_000, 1), (40_000, 2)] if quick else [(100_000, 1), (1_000_000, 1), (10_000_000, 1), (10_000_000, 4)]
     found += [["scale.py", "--responses", str(n), "--iterations", str(k)] for n, k in sizes]
@@ -63,15 +66,25 @@ def run(command: list[str]) -> list[dict[str, object]]:
     done = subprocess.run([sys.executable, script, *command[1:]], stdout=subprocess.PIPE, text=True, cwd=PROJECT)
     if done.returncode:
         sys.exit(f"benchmarks/{command[0]} failed with exit code {done.returncode}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    about = {"date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    return [json.loads(line) | about for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def machine() -> str:
+    """Processor, cores and GPU in words."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{os.cpu_count()} cores ({platform.machine()}), {gpu}"
 
 
 def table(lines: list[dict[str, object]]) -> str:
     """Markdown: one table per benchmark, a row per line, the columns that any of its lines has."""
-    parts = [f"Measured on {time.strftime('%Y-%m-%d')}: {platform.machine()}, {os.cpu_count()} cores, no GPU."]
+    machines = dict.fromkeys(f"{line['date']}, {line['machine']}" for line in lines)
+    parts = [f"Measured on {'; '.join(machines)}."]
     for name, title in TITLES.items():
         chosen = [line for line in lines if line["benchmark"] == name]
-        rows = [{key: item for key, item in line.items() if key != "benchmark"} for line in chosen]
+        rows = [{key: item for key, item in line.items() if key not in ABOUT} for line in chosen]
         if not rows:
             continue
         columns = list(dict.fromkeys(key for row in rows for key in row))

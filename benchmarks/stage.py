@@ -4,22 +4,26 @@
 
 The stage is ``sample_responses`` of the demo's evaluation problems (64 responses each) into an empty home: prompts,
 identities, seeds, sampling, grading, chunks on disk. Bare is, for vLLM, its own ``LLMEngine`` given every prompt at
-once with ``n=64``, a seed and the drawn token's log-probability, as ``LLM.generate`` does it (and, for what seeds and
-log-probabilities cost, once more without them); for transformers the engine's own ``sample``, its results thrown away,
-and beside it ``model.generate``. Every round runs both, in changing order; ratios are of tokens per second, round by
-round. Prints one JSON line.
+once with ``n=64`` and the parameters that the stage uses: a seed, the drawn token's log-probability, no texts, for the
+stage makes them itself. ``generate`` is the same with vLLM's defaults instead (texts, no seeds, no log-probabilities).
+For transformers bare is the engine's own ``sample``, its results thrown away, and ``generate`` is ``model.generate``.
+``logit`` is the stage of logit verification on what the stage has sampled: ``verify_responses``, of which the seconds
+over those of sampling are shown. Every round runs all of it, in changing order; ratios are of the same round. Prints
+one JSON line.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as `mindgap run` does
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ops.config import Experiment, load_experiment
@@ -27,8 +31,9 @@ from ops.engines.base import SampleRequest, SamplingSettings
 from ops.engines.loading import LOADING
 from ops.identity import seed_of
 from ops.lab import Lab
-from ops.stages.generations import sample_responses
+from ops.stages.generations import grade_responses, sample_responses
 from ops.stages.problems import make_problems, problems_of
+from ops.stages.verification import verify_responses
 
 PROJECT = Path(__file__).resolve().parent.parent
 N, MAX_TOKENS, STOP = 64, 24, "."
@@ -42,20 +47,27 @@ def demo(problems: int, engine: dict[str, object]) -> Experiment:
         "problems": {"seed": 0, "train_per_iteration": 1, "eval": problems},
         "sampling": {**base["sampling"], "n_train": 1, "n_eval": N},
         "iterations": 0,
+        "verifiers": [{"name": "logit"}],
+        "filter": {"name": "none"},
         "engine": engine,
     }
     return Experiment.model_validate_json(json.dumps({**base, **changes}))
 
 
-def stage(experiment: Experiment, engine) -> Rate:
-    """New tokens and seconds of the whole stage, the engine being loaded."""
+def stage(experiment: Experiment, engine, logit_cost: list[float]) -> Rate:
+    """New tokens and seconds of the whole stage, the engine being loaded; appends what logit verification cost."""
     Lab.engine = lambda self, iteration, verifier=None: engine
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab.open(experiment, home=Path(folder), run_id="benchmark")
         make_problems(lab)
         start = time.perf_counter()
         numbers = sample_responses(lab, 0)
-        return int(numbers["new_tokens"]), time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        grade_responses(lab, 0)
+        start = time.perf_counter()
+        verify_responses(lab, 0)
+        logit_cost.append((time.perf_counter() - start) / seconds)
+        return int(numbers["new_tokens"]), seconds
 
 
 def bare_transformers(engine, prompts: list[str]) -> Rate:
@@ -67,8 +79,8 @@ def bare_transformers(engine, prompts: list[str]) -> Rate:
     return tokens, time.perf_counter() - start
 
 
-def bare_vllm(engine, prompts: list[str], *, seeded: bool = True) -> Rate:
-    """vLLM alone, with its own fan-out of n samples and its own texts."""
+def bare_vllm(engine, prompts: list[str], *, same: bool = True) -> Rate:
+    """vLLM alone, with its own fan-out of n samples; ``same``: with the stage's parameters, else with its defaults."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -80,9 +92,12 @@ def bare_vllm(engine, prompts: list[str], *, seeded: bool = True) -> Rate:
             n=N,
             temperature=1.0,
             max_tokens=MAX_TOKENS,
-            seed=i * N if seeded else None,
-            logprobs=0 if seeded else None,
-            stop_token_ids=[stop],
+            seed=i * N if same else None,
+            logprobs=0 if same else None,
+            flat_logprobs=same,
+            detokenize=not same,
+            ignore_eos=same,
+            stop_token_ids=[stop, *engine._tokens.eos_ids] if same else [stop],
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
@@ -122,20 +137,21 @@ def main() -> None:
         prompts = [lab.prompt_format().solve(item) for item in problems_of(lab, 0) if item.split == "eval"]
     peers = {
         "transformers": {"bare": bare_transformers, "generate": generate},
-        "vllm": {"bare": bare_vllm, "bare_without_seeds_and_logprobs": lambda *a: bare_vllm(*a, seeded=False)},
+        "vllm": {"bare": bare_vllm, "generate": lambda *a: bare_vllm(*a, same=False)},
     }[arguments.engine]
     bare_transformers(engine, prompts[:10])  # warm
     rates: dict[str, list[float]] = {"stage": [], **{name: [] for name in peers}}
-    tokens_per_response = 0.0
+    tokens_per_response, logit_cost = 0.0, []
     for number in range(arguments.rounds):
-        runs = [("stage", lambda: stage(experiment, engine))]
+        runs = [("stage", lambda: stage(experiment, engine, logit_cost))]
         runs += [(name, lambda run=run: run(engine, prompts)) for name, run in peers.items()]
         for name, run in runs if number % 2 else reversed(runs):
             tokens, seconds = run()
             rates[name].append(tokens / seconds)
             if name == "stage":
                 tokens_per_response = tokens / (N * len(prompts))
-        print({name: round(found[-1]) for name, found in rates.items()}, file=sys.stderr, flush=True)
+        shown = {name: round(found[-1]) for name, found in rates.items()}
+        print(shown, round(logit_cost[-1], 3), file=sys.stderr, flush=True)
     median = statistics.median
     line = {
         "benchmark": "stage",
@@ -154,6 +170,10 @@ def main() -> None:
             f"stage_to_{name}": round(median(ratios), 3),
             f"stage_to_{name}_range": [round(min(ratios), 3), round(max(ratios), 3)],
         }
+    line |= {
+        "logit_to_sampling": round(median(logit_cost), 3),
+        "logit_to_sampling_range": [round(min(logit_cost), 3), round(max(logit_cost), 3)],
+    }
     engine.close()
     print(json.dumps(line))
 

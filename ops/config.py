@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from ops.builtin.sizes import RECIPES
 from ops.engines import ENGINES
@@ -19,6 +19,7 @@ from ops.training import METHODS
 from ops.variants import FromList, Seed, Strict, union
 from ops.verifiers import VERIFIERS
 from ops.verifiers.base import DerivedVerifier, ModelVerifier, Verifier
+from ops.verifiers.choices import ChoiceVerifier
 from ops.verifiers.token_scores import TokenScore
 from ops.yaml_file import REMEDY, read_mapping
 
@@ -76,6 +77,8 @@ class Experiment(Strict):
     With ``iterations: 0`` nothing is trained: responses are verified and measured, and ``filter`` and ``training`` may
     be left out.
     """
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # pydantic's own words would show secrets of nested settings
 
     name: str = Field(pattern=NAME_PATTERN)
     hypothesis: str = Field(min_length=10)
@@ -162,9 +165,26 @@ class Experiment(Strict):
                     f"verifiers[{i}].name: no {verifier.name} with engine {engine.name}, which does not give whole "
                     "next-token distributions (transformers does)"
                 )
-        for i, _ in self.verifier_models():
-            if not engine.loads_checkpoints:
-                raise ValueError(f"verifiers[{i}].model: none with engine {engine.name}, whose server has one model")
+            if isinstance(verifier, ChoiceVerifier) and not engine.reads_choices:
+                raise ValueError(
+                    f"verifiers[{i}].name: no {verifier.name} with engine {engine.name}, which is told to ask for no "
+                    "log-probabilities (logprobs: true, where the server has them)"
+                )
+        if not engine.loads_checkpoints:
+            self._check_one_model()
+
+    def _check_one_model(self) -> None:
+        """A server that somebody else runs has one model: the generator's, or with replay the verifiers'."""
+        served = None if self.engine.replays else self.model
+        for i, verifier in enumerate(self.verifiers):
+            asked = (verifier.model or self.model) if isinstance(verifier, ModelVerifier) else None
+            if asked is None or isinstance(asked, RecordedModel):
+                continue
+            served = served or asked
+            if asked != served:
+                raise ValueError(
+                    f"verifiers[{i}].model: the one model of the engine's server ({served.shown}), got {asked.shown}"
+                )
 
     def _check_filters(self) -> None:
         names = [verifier.called for verifier in self.verifiers]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -37,26 +39,28 @@ _NAMED = re.compile(r"^([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)*): (.*)$", re.S)
 def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str | None, str]:
     """The first wrong field of a pydantic error and a sentence saying what was expected and found.
 
-    Unknown keys come first: the misspelt name of a required field is better told than the missing one.
+    Unknown keys come first: the misspelt name of a required field is better told than the missing one. What was found
+    is left out where a field is declared ``Field(json_schema_extra={"secret": True})``: somebody pastes a key there.
 
     Args:
         root: the model that was validated; its fields tell union tags in the error's path from field names.
     """
     errors = error.errors(include_url=False)
     first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
-    field, known = _place(first["loc"], root, unknown=first["type"] == "extra_forbidden")
+    place = _place(first["loc"], root, unknown=first["type"] == "extra_forbidden")
+    field = place.field
     more = f" ({len(errors) - 1} more wrong)" if len(errors) > 1 else ""
     found, context = first.get("input"), first.get("ctx", {})
     match first["type"]:
         case "extra_forbidden" | "invalid_key":
             key = str(first["loc"][-1])
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+            near = difflib.get_close_matches(key, place.known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(place.known)}"
             return field, f"unknown key; {hint}{more}"
         case "missing":
             return field, f"required, but missing{more}"
         case "value_error":
-            return _said_by_a_validator(field, str(context["error"]), found, more)
+            return _said_by_a_validator(place, str(context["error"]), found, more)
         case "union_tag_not_found":
             classes = _models_in(root, field)
             names = ", ".join(_tag(item) for item in classes)
@@ -69,7 +73,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str | None, 
     template = _EXPECTED.get(first["type"])
     shown = {key: _plain(key, value) for key, value in context.items()}
     expected = f"expected {template.format(**shown)}" if template else first["msg"]
-    return field, f"{expected}, got {show(found)}{more}"
+    return field, f"{expected}{_got(place, found)}{more}"
 
 
 def show(value: Any) -> str:
@@ -82,20 +86,33 @@ def show(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _said_by_a_validator(field: str | None, message: str, found: Any, more: str) -> tuple[str | None, str]:
+@dataclass(frozen=True)
+class _Place:
+    """A field's dotted name without union tags, the field names at its level, and whether nobody may see its value."""
+
+    field: str | None
+    known: list[str]
+    secret: bool
+
+
+def _got(place: _Place, found: Any) -> str:
+    return "" if place.secret else f", got {show(found)}"
+
+
+def _said_by_a_validator(place: _Place, message: str, found: Any, more: str) -> tuple[str | None, str]:
     """Our own validators raise 'field: what was expected', relative to the model that they check."""
     named = _NAMED.match(message)
     if named and isinstance(found, BaseModel | dict):
-        return ".".join(part for part in (field, named[1]) if part), f"expected {named[2]}{more}"
-    return field, f"expected {message}, got {show(found)}{more}"
+        return ".".join(part for part in (place.field, named[1]) if part), f"expected {named[2]}{more}"
+    return place.field, f"expected {message}{_got(place, found)}{more}"
 
 
-def _place(loc: Sequence[int | str], root: type[BaseModel], *, unknown: bool) -> tuple[str | None, list[str]]:
-    """The field's dotted name without union tags, and the field names at its level."""
+def _place(loc: Sequence[int | str], root: type[BaseModel], *, unknown: bool) -> _Place:
     parts: list[str] = []
     level: type[BaseModel] | None = root
     choices: list[type[BaseModel]] = []
     is_key = False  # the user's own key of a mapping: neither a field nor a tag
+    secret = False
     for place, part in enumerate(loc):
         if isinstance(part, int):
             parts[-1:] = [f"{parts[-1]}[{part}]"] if parts else [str(part)]
@@ -112,10 +129,16 @@ def _place(loc: Sequence[int | str], root: type[BaseModel], *, unknown: bool) ->
         if unknown and place == len(loc) - 1:
             break
         field = level.model_fields.get(part) if level is not None else None
+        secret = secret or _is_secret(field)
         choices = _models(field.annotation) if field is not None else []
         is_key = field is not None and get_origin(field.annotation) is dict
         level = choices[0] if len(choices) == 1 else None
-    return ".".join(parts) or None, list(level.model_fields) if level is not None else []
+    return _Place(".".join(parts) or None, list(level.model_fields) if level is not None else [], secret)
+
+
+def _is_secret(field: FieldInfo | None) -> bool:
+    extra = field.json_schema_extra if field is not None else None
+    return isinstance(extra, dict) and extra.get("secret") is True
 
 
 def _models_in(root: type[BaseModel], field: str | None) -> list[type[BaseModel]]:

@@ -109,6 +109,7 @@ def stream_or_adopt(
     place: Place,
     frames: Callable[[], Iterable[Any]],
     metadata: Callable[[Any], Mapping[str, Any]],
+    spent: Mapping[str, Any],
     *,
     run_id: str,
     code_version: str,
@@ -119,12 +120,13 @@ def stream_or_adopt(
     Args:
         frames: the table's rows as Polars frames, one after the other.
         metadata: numbers for people, from a Polars lazy frame of the written table.
+        spent: what this run spent on it; recorded with the materialization, not with the data.
     """
     start = time.monotonic()
     known = adopted(store, place, run_id=run_id, code_version=code_version, seed=seed)
     if known is not None:
         return known
-    provenance = Provenance(run_id, code_version, 0.0, False, {}, seed)
+    provenance = Provenance(run_id, code_version, 0.0, False, spent, seed)
     shown = store.commit_stream(place.table, frames, metadata, started=start, provenance=provenance, **place.where)
     n_rows = store.about(place.table, place.fingerprint)["n_rows"]
     seconds = time.monotonic() - start
@@ -148,7 +150,7 @@ class Lab:
     """Experiment, plan and store, with where progress goes and which run this is.
 
     ``engines`` holds loaded engines by model fingerprint, so that sampling and verification by the
-    same model load it once; ``close`` frees them.
+    same model load it once; ``close`` frees them. ``spent``: numbers of the GPU step whose table is committed next.
     """
 
     experiment: Experiment
@@ -157,6 +159,7 @@ class Lab:
     run_id: str = ""
     progress: Progress = silent
     engines: dict[str, Engine] = field(default_factory=dict)
+    spent: Mapping[str, Any] = field(default_factory=dict)
     _formats: dict[AskableModel, PromptFormat] = field(default_factory=dict)
 
     @classmethod
@@ -205,7 +208,8 @@ class Lab:
             frames: the rows as Polars frames, one after the other.
             metadata: numbers for people, from a Polars lazy frame of the written table.
         """
-        return stream_or_adopt(self.store, self._place(table, asset, iteration), frames, metadata, **self._how(asset))
+        place = self._place(table, asset, iteration)
+        return stream_or_adopt(self.store, place, frames, metadata, self.spent, **self._how(asset))
 
     def _place(self, table: str, asset: str, iteration: int | None) -> Place:
         name = asset_name(asset, iteration)

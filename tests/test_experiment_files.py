@@ -7,13 +7,15 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ops.config import load_experiment, load_experiments
+from ops.config import Experiment, load_experiment, load_experiments
+from ops.engines.ray_settings import RaySettings
 from ops.errors import DatasetError, ExperimentError
 from ops.tasks import TASKS
 from ops.tasks.countdown import Countdown
@@ -374,6 +376,112 @@ def test_one_bad_file_among_good_ones_stops_everything_before_it_starts(tmp_path
     assert done.returncode != 0
     assert "broken.yaml: iterations: expected a number of at least 0, got -1" in done.stderr
     assert not (tmp_path / "home").exists()
+
+
+KEY = "sk-SECRET-123"
+SERVED = {"name": "openai", "base_url": "http://127.0.0.1:8000/v1"}
+PASTED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "key for its variable": ({"api_key_variable": KEY}, "api_key_variable", "expected text that matches the pattern"),
+    "list of keys": ({"api_key_variable": [KEY]}, "api_key_variable", "expected text"),
+    "number": ({"api_key_variable": 123456}, "api_key_variable", "expected text"),
+    "user and password": ({"base_url": f"http://u:{KEY}@127.0.0.1/v1"}, "base_url", "expected an address without"),
+    "query": ({"base_url": f"http://127.0.0.1/v1?key={KEY}"}, "base_url", "expected an address without user"),
+    "no address": ({"base_url": KEY}, "base_url", "expected http:// or https://"),
+}
+
+
+def served(fields: dict[str, Any], replayed: bool, **changes: Any) -> str:
+    """A file with ``engine: openai``, or with ``replay`` whose verifiers run on it."""
+    engine = SERVED | fields
+    if not replayed:
+        return changed(engine=engine, iterations=0, filter={"name": "none"}, **changes)
+    return yaml.safe_dump(
+        yaml.safe_load(RECORDED) | {"engine": {"name": "replay", "path": "rows.jsonl", "verifying": engine}, **changes}
+    )
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+@pytest.mark.parametrize(("fields", "field", "problem"), PASTED.values(), ids=PASTED.keys())
+def test_a_pasted_key_is_not_shown(tmp_path, fields, field, problem, replayed):
+    (tmp_path / "broken.yaml").write_text(served(fields, replayed))
+    (tmp_path / "rows.jsonl").write_text(recorded())
+    with pytest.raises(ExperimentError) as caught:
+        load_experiment(tmp_path / "broken.yaml")
+    assert caught.value.field == ("engine.verifying." if replayed else "engine.") + field
+    assert problem in caught.value.problem and "expected expected" not in caught.value.problem
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "SECRET" not in shown and "123456" not in shown and ", got" not in caught.value.problem
+    with pytest.raises(ValueError) as plain:
+        Experiment.model_validate(yaml.safe_load((tmp_path / "broken.yaml").read_text()))
+    assert "SECRET" not in str(plain.value)
+
+
+def test_mindgap_run_does_not_show_a_pasted_key(tmp_path):
+    (tmp_path / "broken.yaml").write_text(served({"api_key_variable": KEY}, False))
+    done = mindgap(tmp_path, "run", "broken")
+    assert done.returncode == 2
+    assert "broken.yaml: engine.api_key_variable: expected text that matches the pattern" in done.stderr
+    assert "SECRET" not in done.stderr + done.stdout
+
+
+def test_what_is_no_secret_is_still_shown(tmp_path):
+    (tmp_path / "broken.yaml").write_text(served({"concurrency": 0}, False))
+    with pytest.raises(ExperimentError, match=r"engine.concurrency: expected a number of at least 1, got 0"):
+        load_experiment(tmp_path / "broken.yaml")
+    (tmp_path / "broken.yaml").write_text(served({"price_per_million_input_tokens": 1.0}, False))
+    with pytest.raises(ExperimentError, match=r"engine.price_per_million_output_tokens: expected both prices or none"):
+        load_experiment(tmp_path / "broken.yaml")
+
+
+def asking(size: str) -> dict[str, Any]:
+    model = {"kind": "builtin", "recipe": "arithmetic", "size": size, "steps": 10}
+    return {"name": "binary_cot", "model": model, "label": f"by-{size}"}
+
+
+def test_a_server_of_one_model_verifies_recorded_responses_for_one_model(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(recorded())
+    path, two = tmp_path / "broken.yaml", [asking("xs"), asking("s")]
+    majority = {"name": "majority"}
+    same = [majority, asking("xs"), asking("xs") | {"label": "again"}]
+    path.write_text(served({}, True, task={"name": "arithmetic"}, verifiers=same))
+    assert len(load_experiment(path).verifier_models()) == 2
+    path.write_text(served({}, True, task={"name": "arithmetic"}, verifiers=[majority, *two]))
+    with pytest.raises(ExperimentError, match=r"verifiers\[2\].model: expected the one model of the engine's server"):
+        load_experiment(path)
+    data = yaml.safe_load(path.read_text())
+    data["engine"]["verifying"] = {"name": "vllm"}
+    path.write_text(yaml.safe_dump(data))
+    assert len(load_experiment(path).verifier_models()) == 2  # it loads one after the other
+
+
+@pytest.mark.parametrize("name", ["logit", "p_true"])
+@pytest.mark.parametrize("replayed", [False, True])
+def test_choices_are_not_read_off_a_server_that_is_not_asked_for_log_probabilities(tmp_path, name, replayed):
+    (tmp_path / "rows.jsonl").write_text(recorded())
+    path, chosen = tmp_path / "broken.yaml", asking("xs") | {"name": name} if replayed else {"name": name}
+    more = {"task": {"name": "arithmetic"}} if replayed else {}
+    path.write_text(served({"logprobs": False}, replayed, verifiers=[{"name": "majority"}, chosen], **more))
+    with pytest.raises(ExperimentError, match=rf"verifiers\[1\].name: expected no {name} .*logprobs: true"):
+        load_experiment(path)
+    path.write_text(served({"logprobs": True}, replayed, verifiers=[{"name": "majority"}, chosen], **more))
+    assert load_experiment(path).engine.reads_choices
+
+
+def test_a_ray_worker_has_a_gpu_for_every_part_of_its_model(tmp_path):
+    def ray(gpus: float, parts: int) -> dict[str, Any]:
+        worker = {"name": "vllm", "tensor_parallel_size": parts}
+        return {"name": "ray", "workers": 1, "gpus_per_worker": gpus, "worker": worker}
+
+    path = tmp_path / "broken.yaml"
+    for gpus, parts in ((1.0, 2), (0.5, 2), (3.0, 4)):
+        path.write_text(changed(engine=ray(gpus, parts)))
+        with pytest.raises(ExperimentError, match=rf"gpus_per_worker: expected at least .*\({parts}\).*{gpus:g}"):
+            load_experiment(path)
+    for gpus, parts in ((0.0, 2), (2.0, 2), (4.0, 2), (0.25, 1)):
+        assert RaySettings.model_validate(ray(gpus, parts)).gpus_per_worker == gpus
+    path.write_text(changed(engine=ray(1.5, 1)))
+    with pytest.raises(ExperimentError, match=r"engine.gpus_per_worker: expected a fraction of one GPU.*got 1.5"):
+        load_experiment(path)
 
 
 @pytest.mark.parametrize("field", ["sampling.max_tokens", "verifiers[0].max_tokens"])

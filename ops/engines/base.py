@@ -87,8 +87,10 @@ class Engine(Protocol):
         """Yield finished samples in groups of (request index, position in its seeds, completion).
 
         Every sample comes exactly once, in any order, as early as the engine has it. A sample's
-        random numbers depend on its seed and token position only. ``requests`` may be any number: they are read as
-        the engine has room for them, and a request counts from 0 in the order in which it was read.
+        random numbers depend on its seed and token position only, never on its batch; which they are is the engine's
+        own: SplitMix64 of the two in the transformers engine, a stream for each seed in the others. ``requests`` may
+        be any number: they are read as the engine has room for them, and a request counts from 0 in the order in which
+        it was read.
 
         Raises:
             EngineError: when a prompt and ``max_tokens`` do not fit into the model's context.

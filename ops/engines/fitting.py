@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ops.engines.base import Engine, Fit, SampleRequest, SamplingSettings, TokenStatistics
+from ops.errors import EngineError
 from ops.types import Completion
+
+PROMPTS_AT_ONCE = 4096
+
+
+def refuse_misfits(where: str, found: Sequence[Fit]) -> None:
+    """Refuse what does not fit, naming the longest.
+
+    Args:
+        where: the engine, for the message.
+
+    Raises:
+        EngineError: when something does not.
+    """
+    wrong = [item for item in found if not item.fits]
+    if any(not item.prompt_tokens for item in wrong):
+        raise EngineError(where, "a prompt has no tokens", remedy="check the prompt format")
+    if wrong:
+        worst = max(wrong, key=lambda item: item.prompt_tokens + item.new_tokens)
+        raise EngineError(
+            where,
+            worst.problem if len(found) == 1 else f"{worst.problem} ({len(wrong):,} of {len(found):,} do not fit)",
+            field="max_tokens",
+            remedy="lower max_tokens, take a model with a longer context, or leave out what is so long",
+        )
+
+
+def check_fits(engine: Engine, prompts: Iterable[str], new_tokens: int) -> None:
+    """Refuse prompts that do not fit before anything is drawn: an engine reads them one after the other.
+
+    Raises:
+        EngineError: when one does not.
+    """
+    rest = iter(prompts)
+    found: list[Fit] = []
+    while part := list(itertools.islice(rest, PROMPTS_AT_ONCE)):
+        found += engine.fits(part, new_tokens)
+    refuse_misfits(f"engine {engine.name}", found)
+
+
+def usage_since(engine: Engine, before: Mapping[str, float]) -> dict[str, float]:
+    """What an engine spent after ``before`` was read off its ``usage``."""
+    return {name: value - before.get(name, 0.0) for name, value in engine.usage().items()}
 
 
 class Fitting:

@@ -23,7 +23,7 @@ class Served:
 
     Attributes:
         model: its name there.
-        root: the path or name that it was loaded from; None where the server does not say.
+        root: the path or name that it was loaded from; None where the server does not say: then nothing was compared.
         max_model_len: tokens of its context; None where nothing says.
         is_vllm: whether the server knows vLLM's additions to the protocol.
         version: of the server, as it is recorded with every response.
@@ -40,7 +40,8 @@ async def find_served(server: Server, model_path: Path, settings: OpenaiSettings
     """The experiment's model on ``server``.
 
     Raises:
-        EngineError: when nothing answers, or it has another model or checkpoint.
+        EngineError: when nothing answers, it has another model or checkpoint, or it does not say which and nobody else
+            does (``settings.model``).
     """
     retries = min(LOADING_RETRIES, settings.max_retries)
 
@@ -49,16 +50,13 @@ async def find_served(server: Server, model_path: Path, settings: OpenaiSettings
 
     models = await server.ask(send, lambda body: read(Models, body), retries)
     card = _wanted(server, models.data, settings.model)
-    if not served_from(card.root, model_path, settings.served_path):
-        raise server.error(
-            f"serves {card.id!r} from {card.root!r}, and the experiment's checkpoint is {str(model_path)!r}",
-            "serve that folder, or set engine.served_path to what the server calls it if it is the same checkpoint",
-        )
+    _check_checkpoint(server, card, model_path, settings)
     is_vllm = card.owned_by == "vllm"
     limits = [limit for limit in (card.max_model_len, settings.max_model_len) if limit is not None]
     version = await _version(server, settings.base_url)
-    who = "vllm" if is_vllm else " ".join(["openai-compatible", *([card.owned_by] if card.owned_by else [])])
-    return Served(card.id, card.root, min(limits, default=None), is_vllm, f"{who} {version}" if version else who)
+    who = ["vllm"] if is_vllm else ["openai-compatible", *([card.owned_by] if card.owned_by else [])]
+    said = [*who, *([version] if version else []), *(["(checkpoint not compared)"] if card.root is None else [])]
+    return Served(card.id, card.root, min(limits, default=None), is_vllm, " ".join(said))
 
 
 def _wanted(server: Server, cards: Sequence[ModelCard], name: str | None) -> ModelCard:
@@ -72,16 +70,34 @@ def _wanted(server: Server, cards: Sequence[ModelCard], name: str | None) -> Mod
     return found[0]
 
 
-def served_from(root: str | None, model_path: Path, served_path: str | None) -> bool:
+def _check_checkpoint(server: Server, card: ModelCard, model_path: Path, settings: OpenaiSettings) -> None:
+    if card.root is None:
+        if settings.model is not None and settings.served_path is None:
+            return  # the user's word for it
+        name, without = server.shown(card.id), "; and leave engine.served_path out"
+        raise server.error(
+            f"serves {name!r} and does not say from which checkpoint (root in /v1/models), so nothing tells that it is "
+            f"{str(model_path)!r}",
+            f"if it is, say so by its name there, engine.model: {name}"
+            + ("" if settings.served_path is None else without),
+        )
+    if not served_from(card.root, model_path, settings.served_path):
+        raise server.error(
+            f"serves {card.id!r} from {card.root!r}, and the experiment's checkpoint is {str(model_path)!r}",
+            "serve that folder, or set engine.served_path to what the server calls it if it is the same checkpoint",
+        )
+
+
+def served_from(root: str, model_path: Path, served_path: str | None) -> bool:
     """Whether ``root``, which a server says it has loaded, is the checkpoint in ``model_path``.
 
     Args:
-        root: a folder, or the id of a hub model; None where the server does not say: then nothing can be compared.
+        root: a folder, or the id of a hub model.
         served_path: what ``root`` has to be instead of the path, where somebody said so.
     """
     if served_path is not None:
         return root == served_path
-    if root is None or Path(root).resolve() == model_path.resolve():
+    if Path(root).resolve() == model_path.resolve():
         return True
     # A snapshot in the hub's cache: models--OWNER--NAME/snapshots/COMMIT.
     cached = model_path.resolve().parents

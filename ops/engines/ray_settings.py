@@ -40,8 +40,25 @@ class RaySettings(EngineSettings):
     @model_validator(mode="after")
     def _whole_gpus(self) -> RaySettings:
         if self.gpus_per_worker > 1 and not self.gpus_per_worker.is_integer():
-            raise ValueError(f"gpus_per_worker is {self.gpus_per_worker:g}: a fraction of one GPU, or a whole number")
+            problem = f"a fraction of one GPU, or a whole number, got {self.gpus_per_worker:g}"
+            raise ValueError(f"gpus_per_worker: {problem}")
         return self
+
+    @model_validator(mode="after")
+    def _gpus_for_the_model(self) -> RaySettings:
+        wanted = self.worker.tensor_parallel_size if isinstance(self.worker, VllmSettings) else 1
+        if wanted > 1 and 0 < self.gpus_per_worker < wanted:
+            problem = f"at least worker.tensor_parallel_size ({wanted}), or 0 on CPUs, got {self.gpus_per_worker:g}"
+            raise ValueError(f"gpus_per_worker: {problem}")
+        return self
+
+    @property
+    def loads_checkpoints(self) -> bool:
+        return self.worker.loads_checkpoints
+
+    @property
+    def reads_choices(self) -> bool:
+        return self.worker.reads_choices
 
     @property
     def reads_distributions(self) -> bool:

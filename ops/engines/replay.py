@@ -28,6 +28,14 @@ class ReplaySettings(EngineSettings):
     replays: ClassVar[bool] = True
 
     @property
+    def loads_checkpoints(self) -> bool:
+        return self.verifying.loads_checkpoints
+
+    @property
+    def reads_choices(self) -> bool:
+        return self.verifying.reads_choices
+
+    @property
     def reads_distributions(self) -> bool:
         return self.verifying.reads_distributions
 

@@ -25,8 +25,16 @@ class EngineSettings(Strict, abc.ABC):
     name: str
     replays: ClassVar[bool] = False
     """Whether responses come from a file instead of a model."""
-    loads_checkpoints: ClassVar[bool] = True
-    """Whether it can load a checkpoint that the lab has trained; False where a server has its one model."""
+
+    @property
+    def loads_checkpoints(self) -> bool:
+        """Whether it can load any checkpoint, also one that the lab has trained; False: a server has its one model."""
+        return True
+
+    @property
+    def reads_choices(self) -> bool:
+        """Whether it gives ``choice_logprobs``, which need log-probabilities of the next token."""
+        return True
 
     @property
     def reads_distributions(self) -> bool:

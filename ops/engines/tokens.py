@@ -11,6 +11,7 @@ import numpy as np
 import transformers
 
 from ops.engines.base import Fit, SampleRequest
+from ops.engines.fitting import refuse_misfits
 from ops.errors import EngineError, ModelError
 from ops.types import Completion
 
@@ -51,6 +52,7 @@ class Tokens:
 
     def __init__(self, tokenizer: Any, eos_ids: Sequence[int], context: int | None, who: str) -> None:
         self.tokenizer, self.eos_ids, self.context, self.who = tokenizer, list(eos_ids), context, f"engine {who}"
+        self._last: tuple[list[str], list[list[int]]] = [], []
 
     @classmethod
     def of_folder(cls, path: Path, who: str, context: int | None = None) -> Tokens:
@@ -78,8 +80,24 @@ class Tokens:
         return cls(tokenizer, eos_list(eos, tokenizer), min(limits, default=None), who)
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text; special tokens are written out in it, none is added."""
-        return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        """Token ids of each text; special tokens are written out in it, none is added.
+
+        The last answer is remembered: whether prompts fit is asked before they are used.
+        """
+        texts = list(texts)
+        if texts != self._last[0]:
+            self._last = texts, self._encoded(texts)
+        return self._last[1]
+
+    def _encoded(self, texts: list[str]) -> list[list[int]]:
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        if not texts or fast is None:
+            return self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        # What the call above does for these tokenizers, without making offsets and masks that nobody reads.
+        fast.no_truncation()
+        fast.no_padding()
+        fast.encode_special_tokens = bool(getattr(self.tokenizer, "split_special_tokens", False))
+        return [encoding.ids for encoding in fast.encode_batch_fast(texts, add_special_tokens=False)]
 
     def encode(self, texts: Sequence[str], new_tokens: int) -> list[list[int]]:
         """Token ids of prompts that have to fit together with ``new_tokens`` more.
@@ -105,17 +123,7 @@ class Tokens:
         Raises:
             EngineError: when something does not.
         """
-        wrong = [item for item in found if not item.fits]
-        if any(not item.prompt_tokens for item in wrong):
-            raise EngineError(self.who, "a prompt has no tokens", remedy="check the prompt format")
-        if wrong:
-            worst = max(wrong, key=lambda item: item.prompt_tokens + item.new_tokens)
-            raise EngineError(
-                self.who,
-                worst.problem if len(found) == 1 else f"{worst.problem} ({len(wrong):,} of {len(found):,} do not fit)",
-                field="max_tokens",
-                remedy="lower max_tokens, take a model with a longer context, or leave out what is so long",
-            )
+        refuse_misfits(self.who, found)
 
     def single_token(self, word: str) -> int:
         """The id of a word that is one token.

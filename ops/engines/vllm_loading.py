@@ -56,10 +56,11 @@ def surroundings(settings: VllmSettings, cpu: bool) -> Iterator[None]:
     vLLM also writes to the environment itself (LD_PRELOAD, NUMEXPR_MAX_THREADS, TORCHINDUCTOR_*: meant for its
     workers, which have started by then), seeds the process's random generators, and on a CPU replaces
     ``torch.set_num_threads`` by a function that does nothing. Training and other engines in the same process must
-    not notice any of it.
+    not notice any of it. CUDA's generators have a state to go back to only where CUDA was initialised before.
     """
     before, set_num_threads = dict(os.environ), torch.set_num_threads
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # asking would initialise it
     os.environ.update(environment(settings, cpu))
     os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would overrule kv_cache_gib, silently
     try:
@@ -71,6 +72,8 @@ def surroundings(settings: VllmSettings, cpu: bool) -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+        if cuda_states is not None:
+            torch.cuda.set_rng_state_all(cuda_states)
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(before)

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from ops.engines.base import SampleRequest, SamplingSettings
+from ops.engines.fitting import check_fits, usage_since
 from ops.errors import StorageError
 from ops.lab import Lab
 from ops.plan import asset_name
@@ -18,7 +19,8 @@ from ops.stages.chunks import ChunkWriter
 from ops.stages.grading import grade_texts, grader_identity
 from ops.stages.problems import problems_of
 from ops.stages.replayed import replayed_responses
-from ops.stages.wanted import Missing, asks_of, count_missing, missing_samples, n_samples
+from ops.stages.wanted import Ask, Missing, asks_of, count_missing, missing_samples, n_samples
+from ops.storage.keys import KeySet
 from ops.storage.out_of_core import pool_rows, stream
 from ops.storage.pool import Pool
 from ops.storage.schemas import polars_schema
@@ -68,7 +70,7 @@ def sample_responses(lab: Lab, iteration: int) -> dict[str, Any]:
     n_missing = count_missing(asks, fingerprint, have)
     numbers = {"drawn": n_missing, "reused": False, "reused_samples": sum(ask.n for ask in asks) - n_missing}
     if n_missing:
-        numbers |= _draw(lab, iteration, missing_samples(asks, fingerprint, have), n_missing, pool)
+        numbers |= _draw(lab, iteration, asks, have, n_missing, pool)
     return numbers
 
 
@@ -77,14 +79,15 @@ def sample_pool(lab: Lab, iteration: int) -> Pool:
     return lab.store.pool("samples", lab.plan.sample_pools[iteration], SAMPLE_SCHEMA)
 
 
-def _draw(lab: Lab, iteration: int, missing: Iterator[Missing], n_missing: int, pool: Pool) -> dict[str, Any]:
+def _draw(lab: Lab, iteration: int, asks: Sequence[Ask], have: KeySet, n_missing: int, pool: Pool) -> dict[str, Any]:
     sampling, prompts = lab.experiment.sampling, lab.prompt_format()
     settings = SamplingSettings(sampling.temperature, sampling.top_p, sampling.max_tokens, prompts.solve_stop)
     engine = lab.engine(iteration)
+    check_fits(engine, (ask.prompt for ask in asks), settings.max_tokens)
     asked: dict[int, tuple[Missing, int]] = {}  # by request: what it draws, and how many are still to come
 
     def requests() -> Iterator[SampleRequest]:
-        for index, item in enumerate(missing):
+        for index, item in enumerate(missing_samples(asks, lab.plan.sample_pools[iteration], have)):
             asked[index] = (item, len(item.identities))
             yield SampleRequest(item.ask.prompt, item.seeds)
 
@@ -92,7 +95,7 @@ def _draw(lab: Lab, iteration: int, missing: Iterator[Missing], n_missing: int, 
         pool.append(_sample_rows(lab, rows, engine.name, engine.version, hurry))
 
     done = tokens = 0
-    start = time.monotonic()
+    before, start = engine.usage(), time.monotonic()
     with ChunkWriter(commit) as writer:
         for finished in engine.sample(requests(), settings):
             rows = []
@@ -112,7 +115,7 @@ def _draw(lab: Lab, iteration: int, missing: Iterator[Missing], n_missing: int, 
         "tokens_per_second": tokens / seconds,
         "seconds": seconds,
         "waited_for_commits_seconds": writer.waited_seconds,
-        **engine.usage(),
+        **usage_since(engine, before),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from ops.config import Experiment
@@ -9,7 +10,8 @@ from ops.identity import fingerprint
 from ops.plan import CODE_VERSIONS
 from ops.types import Grade, Problem
 
-ITEMS_AT_ONCE = 1024
+FIRST_ITEMS, MOST_ITEMS, LONG_SECONDS = 64, 1024, 2.0
+"""Items graded between two looks at ``stop``: twice as many each time, few again where they took longer than this."""
 
 
 def grader_identity(experiment: Experiment) -> str:
@@ -25,11 +27,13 @@ def grade_texts(
     """Grades of (problem, response, finished) in their order; None for what is left when ``stop`` says so."""
     keys = [(problem.problem_id, text, finished) for problem, text, finished in items]
     different = dict(zip(keys, items, strict=True))
-    known: dict[tuple[str, str, bool], Grade] = {}
     names, values = list(different), list(different.values())
-    for start in range(0, len(values), ITEMS_AT_ONCE):
-        if stop():
-            break
-        part = slice(start, start + ITEMS_AT_ONCE)
+    known: dict[tuple[str, str, bool], Grade] = {}
+    size, start = FIRST_ITEMS, 0
+    while start < len(values) and not stop():
+        began = time.monotonic()
+        part = slice(start, start + size)
         known |= zip(names[part], experiment.task.grade_all(values[part]), strict=True)
+        start += size
+        size = FIRST_ITEMS if time.monotonic() - began > LONG_SECONDS else min(2 * size, MOST_ITEMS)
     return [known.get(key) for key in keys]

@@ -27,7 +27,7 @@ SCORE_SCHEMA = {"score": pl.Float64(), "verdict": pl.String(), "transcript": pl.
 DERIVED_FROM = [*WHERE, "response", "answer", "recorded_scores"]
 
 ORDERED = """
-SELECT o.*, v.score, v.verdict, v.transcript, v.n_tokens, v.seconds
+SELECT o.*, {columns}
 FROM {verifications} v JOIN read_parquet([{owed}], hive_partitioning = false) o ON v.response_id = o.verification
 ORDER BY o.position, o.repeat, v.filename, v.file_row_number
 """
@@ -99,7 +99,7 @@ def asked_scores(lab: Lab, iteration: int, verifier: ModelVerifier) -> Iterator[
     Raises:
         StorageError: when a verification is not in its pool.
     """
-    for frame in _verifications(lab, iteration, verifier):
+    for frame in _verifications(lab, iteration, verifier, list(SCORE_SCHEMA)):
         if verifier.n_repeats == 1:
             scores = [None if value is None else float(value) for value in frame["score"]]
             verdicts = [verifier.verdict_of(score) for score in scores]
@@ -117,8 +117,8 @@ def _averaged(verifier: ModelVerifier, frame: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([where, pl.DataFrame(cells, schema=SCORE_SCHEMA, orient="row")], how="horizontal")
 
 
-def _verifications(lab: Lab, iteration: int, verifier: ModelVerifier) -> Iterator[pl.DataFrame]:
-    """Every verification that a verifier owes, by response and repeat, whole responses in each frame.
+def _verifications(lab: Lab, iteration: int, verifier: ModelVerifier, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """``columns`` of every verification that a verifier owes, by response and repeat, whole responses in each frame.
 
     Raises:
         IncompleteError: at the end, when some are not in their pool.
@@ -131,7 +131,8 @@ def _verifications(lab: Lab, iteration: int, verifier: ModelVerifier) -> Iterato
             return
         files = ", ".join(quoted(str(path)) for path in paths)
         verifications = pool_rows(verification_pool(lab, iteration, verifier))
-        sql = ORDERED.format(verifications=verifications, owed=files)
+        chosen = ", ".join(f"v.{name}" for name in columns)
+        sql = ORDERED.format(columns=chosen, verifications=verifications, owed=files)
         seen, last = 0, (-1, -1)
         rest: pl.DataFrame | None = None
         for frame in stream(lab.store.home, sql, {}):
@@ -184,7 +185,7 @@ def seconds_by_verifier(lab: Lab, iteration: int) -> dict[str, float]:
         if isinstance(verifier, ModelVerifier):
             total, rows = 0.0, 0
             try:
-                for frame in _verifications(lab, iteration, verifier):
+                for frame in _verifications(lab, iteration, verifier, ["seconds"]):
                     total, rows = total + float(frame["seconds"].sum()), rows + frame.height
             except IncompleteError:
                 continue

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ops.engines.fitting import Fitting
+from ops.engines.fitting import Fitting, usage_since
 from ops.identity import short_hash
 from ops.lab import Lab
 from ops.plan import asset_name
@@ -133,25 +133,28 @@ def _score(
     engine, prompts = Fitting(lab.engine(iteration, verifier)), lab.prompt_format(verifier.model)
 
     def commit(rows: list[Row], hurry: threading.Event) -> None:
-        pool.append(pl.DataFrame(rows, schema=VERIFICATION_SCHEMA, orient="row"))
+        columns = dict(zip(VERIFICATION_SCHEMA, zip(*rows, strict=True), strict=True))
+        pool.append(pl.DataFrame(columns, schema=VERIFICATION_SCHEMA))
 
     done = 0
+    before = engine.usage()
     start = last = time.monotonic()
     with ChunkWriter(commit) as writer:
         for block in _blocks(lab, iteration, verifier, problems):
             items = _missing(block, have)
             for finished in verifier.verify(engine, prompts, items) if items else ():
-                now = time.monotonic()
-                seconds, last = (now - last) / max(1, len(finished)), now
+                seconds = (time.monotonic() - last) / max(1, len(finished))
                 writer.add(
                     [(items[i].identity, v.score, v.verdict, v.transcript, v.n_tokens, seconds) for i, v in finished]
                 )
                 done += len(finished)
-                rate = done / (now - start)
+                last = time.monotonic()  # what the commits took is nobody's cost
+                rate = done / (last - start)
                 what = f"iteration {iteration}: verifying by {verifier.called}"
                 lab.progress(what, done, owed, {"responses/s": rate})
     seconds = time.monotonic() - start
     numbers = {f"{verifier.called}_seconds": seconds, f"{verifier.called}_responses_per_second": owed / seconds}
+    numbers |= {f"{verifier.called}_{name}": value for name, value in usage_since(engine, before).items()}
     if engine.n_refused:
         numbers[f"{verifier.called}_prompts_that_do_not_fit"] = engine.n_refused
     return numbers

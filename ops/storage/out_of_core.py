@@ -79,7 +79,7 @@ def stream(
             for batch in connection.sql(sql).to_arrow_reader(ROWS_AT_ONCE):
                 if batch.num_rows:
                     yield pl.DataFrame(pl.from_arrow(batch))
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:  # Arrow's reader hands on DuckDB's as its own
             raise StorageError(
                 str(home),
                 f"a query over stored rows failed: {error}",

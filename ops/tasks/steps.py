@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,17 +67,17 @@ def read_flexible(text: str, count: int) -> list[Step] | None:
 
 def check_steps(steps: Sequence[Step], numbers: Sequence[int], target: int) -> str:
     """Why the chain is wrong, or '' where it is right."""
-    available = Counter(numbers)
+    available = list(numbers)
     for step in steps:
         if apply(step.left, step.operator, step.right) != step.result:
             return f"{step} is wrong"
         for operand in (step.left, step.right):
-            if available[operand] == 0:
+            if operand not in available:
                 return f"{operand} is not available in {step}"
-            available[operand] -= 1
-        available[step.result] += 1
-    if +available != Counter([target]):
-        left = ", ".join(str(number) for number in sorted((+available).elements()))
+            available.remove(operand)
+        available.append(step.result)
+    if available != [target]:
+        left = ", ".join(str(number) for number in sorted(available))
         return f"ends with {left}, not with {target} alone"
     return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -37,13 +38,14 @@ class ChoiceVerifier(ModelVerifier):
     def verify(
         self, engine: Engine, prompts: PromptFormat, items: Sequence[VerificationItem]
     ) -> Iterator[list[tuple[int, Verification]]]:
-        by_prompt = positions_by_text(self.question(prompts, item) for item in items)
-        texts = list(by_prompt)
-        for start in range(0, len(texts), BLOCK):
-            part = texts[start : start + BLOCK]
-            score_N = self.scores_of(engine.choice_logprobs(part, self.words(prompts)))
+        places = list(positions_by_text(f"{item.problem.problem_id}\0{item.response}" for item in items).values())
+        for start in range(0, len(places), BLOCK):
+            part = places[start : start + BLOCK]
+            questions = [self.question(prompts, items[group[0]]) for group in part]
+            score_N = self.scores_of(engine.choice_logprobs(questions, self.words(prompts)))
             done = []
-            for text, score in zip(part, score_N.tolist(), strict=True):
-                known = None if np.isnan(score) else score
-                done += [(index, Verification(known, self.verdict_of(known))) for index in by_prompt[text]]
+            for group, score in zip(part, score_N.tolist(), strict=True):
+                known = None if math.isnan(score) else score
+                verification = Verification(known, self.verdict_of(known))
+                done += [(index, verification) for index in group]
             yield done

@@ -301,11 +301,11 @@ def test_what_may_pass_is_asked_again_with_the_same_key(server, load, fault):
 
 @pytest.mark.parametrize("fault", [hang, drip])
 def test_a_slow_answer_is_asked_for_again(server, load, fault):
-    engine = load(timeout_seconds=0.3)
+    engine = load(timeout_seconds=2.0)  # also for the good answers: a busy machine must not fail them
     server.faults = iter([fault])
     start = time.monotonic()
     assert len(collect(engine, [SampleRequest(PROMPT, (3,))])) == 1
-    assert 0.3 <= time.monotonic() - start < 5
+    assert 2.0 <= time.monotonic() - start < 30
     assert engine.usage()["retries"] == 1 and len(server.requests) == 2
 
 
@@ -320,12 +320,12 @@ def test_what_never_passes_ends_with_an_error(server, load, fault):
 
 
 def test_a_server_that_never_answers_ends_with_an_error(server, load):
-    engine = load(timeout_seconds=0.2, max_retries=1)
+    engine = load(timeout_seconds=2.0, max_retries=1)
     server.faults = itertools.repeat(hang)
     start = time.monotonic()
-    with pytest.raises(EngineError, match=r"did not answer within 0.2 s \(tried 2 times\)"):
+    with pytest.raises(EngineError, match=r"did not answer within 2 s \(tried 2 times\)"):
         collect(engine, [SampleRequest(PROMPT, tuple(range(20)))])
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30  # one after another, or as long as the server hangs, would be longer
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 413, 422])
@@ -476,8 +476,8 @@ def test_choices(server, load):
 def test_a_server_that_is_not_vllm(server, load):
     """No token ids: the server's text, count and log-probabilities; choices among the most probable tokens."""
     server.card |= {"owned_by": "somebody", "root": None}
-    engine = load()
-    assert engine.version == "openai-compatible somebody"
+    engine = load(model="tiny")
+    assert engine.version == "openai-compatible somebody (checkpoint not compared)"
     plain = {"text": "3 + 5. and more", "finish_reason": "stop", "token_ids": None, "prompt_token_ids": None}
     three = {"tokens": ["3", "+", "5"], "token_logprobs": [-1.0, -2.0, -3.0], "top_logprobs": None}
     three_tokens = {"completion_tokens": 3}
@@ -554,10 +554,19 @@ def test_the_wrong_checkpoint_or_model(server, load, tmp_path):
     load(model="tiny")
 
 
+def test_a_server_that_does_not_say_its_checkpoint_is_believed_on_the_users_word_only(server, load):
+    assert load(model="tiny").version == "vllm 0.32.0"  # it says, and is compared
+    server.card["root"] = None
+    for fields in ({}, {"model": "tiny", "served_path": "/there"}):
+        with pytest.raises(EngineError, match=r"(?s)does not say from which checkpoint.*remedy: .*engine.model: tiny"):
+            load(**fields)
+    assert load(model="tiny").version == "vllm 0.32.0 (checkpoint not compared)"
+
+
 def test_served_from(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
-    assert served_from(str(tmp_path / "link"), tmp_path, None) and served_from(None, tmp_path, None)
-    assert not served_from(str(tmp_path / "other"), tmp_path, None) and not served_from(None, tmp_path, "x")
+    assert served_from(str(tmp_path / "link"), tmp_path, None) and served_from("x", tmp_path, "x")
+    assert not served_from(str(tmp_path / "other"), tmp_path, None) and not served_from(str(tmp_path), tmp_path, "x")
     snapshot = tmp_path / "models--Owner--Name" / "snapshots" / "0123"
     assert served_from("Owner/Name", snapshot, None) and not served_from("Owner/Other", snapshot, None)
 

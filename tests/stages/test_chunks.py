@@ -2,9 +2,11 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from ops.stages import chunks
 from ops.stages.chunks import ChunkWriter
 
 
@@ -55,14 +57,29 @@ def test_a_slow_commit_is_told_to_hurry():
     assert writer.waited_seconds < 4
 
 
-def test_rows_are_committed_after_a_while_even_if_they_are_few():
-    done = []
-    with ChunkWriter(lambda rows, hurry: done.append(rows), chunk_rows=1000, chunk_seconds=0.05) as writer:
+def test_rows_are_committed_after_a_while_even_if_they_are_few(monkeypatch):
+    done, now, committed = [], 100.0, threading.Event()
+    monkeypatch.setattr(chunks, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def commit(rows, hurry):
+        done.append(rows)
+        committed.set()
+
+    with ChunkWriter(commit, chunk_rows=1000, chunk_seconds=60.0) as writer:
         writer.add([1])
-        time.sleep(0.1)
+        now = 159.5
         writer.add([2])
-        time.sleep(0.2)
-        assert done == [[1, 2]]
+        now = 160.0
+        writer.add([3])
+        assert committed.wait(10)
+        assert done == [[1, 2, 3]]  # not [1, 2] at 159.5
+        now = 219.5  # it counts from the last commit
+        writer.add([4])
+        now = 220.0
+        committed.clear()
+        writer.add([5])
+        assert committed.wait(10)
+        assert done[1:] == [[4, 5]]
 
 
 def test_what_was_collected_is_kept_when_the_engine_fails():

@@ -6,13 +6,15 @@ import polars as pl
 import pytest
 
 from ops.engines.base import Fit
-from ops.errors import StorageError
+from ops.errors import EngineError, StorageError
 from ops.lab import Lab
 from ops.stages import chunks, wanted
 from ops.stages.generations import SAMPLE_SCHEMA, grade_responses, sample_pool, sample_responses
 from ops.stages.problems import make_problems
 from ops.stages.scores import collect_scores
 from ops.stages.verification import verify_responses
+from ops.storage.catalog import rebuild_catalog
+from ops.storage.query import query
 from ops.types import Completion
 from tests.conftest import tiny_experiment
 
@@ -48,7 +50,7 @@ class Scripted:
         return [Fit(1, new_tokens, None) for _ in prompts]
 
     def usage(self):
-        return {"prompt_tokens": 5.0}
+        return {"prompt_tokens": float(self.asked)}
 
     def close(self):
         pass
@@ -72,7 +74,7 @@ def test_rows_are_graded_while_sampling_and_stand_in_the_order_of_the_problems(s
     lab, _engine = scripted
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 32)
     numbers = sample_responses(lab, 0)
-    assert (numbers["drawn"], numbers["new_tokens"], numbers["prompt_tokens"]) == (88, 264, 5.0)
+    assert (numbers["drawn"], numbers["new_tokens"], numbers["prompt_tokens"]) == (88, 264, 88.0)
     pool = sample_pool(lab, 0).read()
     assert pool["grader"].null_count() < pool.height  # all but what was under way when the engine was done
     calls = []
@@ -174,13 +176,41 @@ def test_more_samples_draw_only_the_missing_ones(scripted):
         "reused": False,
         "reused_samples": 88,
         "new_tokens": 192,
-        "prompt_tokens": 5.0,
+        "prompt_tokens": 64.0,
         "seconds": 0,
         "tokens_per_second": 0,
         "waited_for_commits_seconds": 0,
     }
     assert len(engine.drawn) == 64
     assert not before & set(engine.drawn)
+
+
+def test_what_was_spent_is_kept_with_the_result_of_this_run_only(scripted):
+    """In SQL by the run that drew; another experiment that adopts the table has not spent it."""
+    lab, _ = scripted
+    lab.spent = sample_responses(lab, 0)
+    grade_responses(lab, 0)
+    twin = Lab.open(lab.experiment.model_copy(update={"name": "twin"}), home=lab.store.home, run_id="twin")
+    make_problems(twin)
+    assert sample_responses(twin, 0) == {"drawn": 0, "reused": True}
+    grade_responses(twin, 0)
+    rebuild_catalog(lab.store.home)
+    rows = query(
+        lab.store.home,
+        "SELECT experiment, metadata->>'prompt_tokens' AS spent, metadata->>'responses' AS n FROM materializations "
+        "WHERE asset = 'generations' ORDER BY experiment",
+    ).rows()
+    assert rows == [("tiny", "88.0", "88"), ("twin", None, "88")]
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_drawn(scripted):
+    lab, engine = scripted
+    engine.fits = lambda prompts, new_tokens=0, continuations=None: [
+        Fit(40 + i, new_tokens, 48) for i in range(len(prompts))
+    ]
+    with pytest.raises(EngineError, match=r"engine scripted: max_tokens: a prompt of 53 tokens and 16 tokens after it"):
+        sample_responses(lab, 0)
+    assert not engine.drawn
 
 
 def test_requests_are_made_as_the_engine_reads_them(scripted, monkeypatch):
@@ -199,7 +229,8 @@ def test_grading_is_left_for_later_when_it_is_slower_than_the_engine(scripted, m
     """The grader needs more time than the engine: what is committed meanwhile has no grade, and nothing is lost."""
     lab, _ = scripted
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 16)
-    monkeypatch.setattr("ops.stages.grading.ITEMS_AT_ONCE", 1)
+    monkeypatch.setattr("ops.stages.grading.MOST_ITEMS", 1)
+    monkeypatch.setattr("ops.stages.grading.FIRST_ITEMS", 1)
     slow = threading.Event()
     task = type(lab.experiment.task)
     grade_all = task.grade_all
