@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,14 @@ class VllmEngine:
         self, requests: Iterable[SampleRequest], settings: SamplingSettings, stops: Stops
     ) -> Iterator[tuple[Key, list[int], Any]]:
         """(request, position in its seeds), prompt ids and parameters of every sample; a prompt is tokenised once."""
-        first = 0
+        first, plain = 0, self._params(settings, stops, 0)
         for window in windows(requests, READ_SAMPLES):
             encoded = self._tokens.encode([request.prompt for request in window], settings.max_tokens)
             for i, (request, ids) in enumerate(zip(window, encoded, strict=True)):
                 for j, seed in enumerate(request.seeds):
-                    yield (first + i, j), ids, self._params(settings, stops, seed)
+                    params = copy(plain)  # as vLLM does for n samples: making one anew checks everything again
+                    params.seed = seed
+                    yield (first + i, j), ids, params
             first += len(window)
 
     @staticmethod

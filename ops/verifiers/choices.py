@@ -13,7 +13,7 @@ from ops.prompts.base import PromptFormat
 from ops.types import Verification
 from ops.verifiers.base import ModelVerifier, VerificationItem, positions_by_text
 
-BLOCK = 4096
+BLOCK = 8192
 
 
 class ChoiceVerifier(ModelVerifier):
