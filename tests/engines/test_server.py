@@ -221,7 +221,7 @@ def test_idle_for_long_it_ends_but_never_while_an_engine_is_at_work(slot, model,
 def test_a_start_that_fails_shows_the_end_of_the_log(slot, settings, model) -> None:
     with pytest.raises(EngineError, match=r"did not start(.|\n)*no kernel image for this GPU(.|\n)*log: "):
         ensure(slot, fake(model, settings, fail="no kernel image for this GPU"), settings)
-    assert not marked()
+    wait(lambda: not marked(), 10, "left behind")
     assert slot.record() is None
 
 
