@@ -47,8 +47,8 @@ class ChunkWriter(Generic[Row]):
         """How long the engine stood still for commits."""
 
     def __enter__(self) -> ChunkWriter[Row]:
-        # Rows that wait make Python look for garbage cycles in all of torch's and the engine's objects, again and again:
-        # 5 % of the sampling of a small model. What is there now is left out of that until the end.
+        # Rows that wait make Python look for garbage cycles in all of torch's and the engine's objects, again and
+        # again: 5 % of the sampling of a small model. What is there now is left out of that until the end.
         gc.freeze()
         return self
 
