@@ -101,7 +101,9 @@ def iteration(name: str, kind) -> dict[str, object]:
 def run(name: str, checkpoint: str, *more: str, home: str) -> dict[str, float]:
     """The child's answer."""
     command = [sys.executable, str(Path(__file__).resolve()), checkpoint, "--child", name, *more]
-    environment = {**os.environ, "MINDGAP_HOME": home}
+    from ops.engines.server_records import OWNER_VARIABLE, own_mark
+
+    environment = {**os.environ, "MINDGAP_HOME": home, OWNER_VARIABLE: own_mark()}  # this process is the run
     done = subprocess.run(command, env=environment, check=True, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
