@@ -21,7 +21,7 @@ from ops.stages.problems import problems_of
 from ops.stages.replayed import replayed_responses
 from ops.stages.wanted import Ask, Missing, asks_of, count_missing, missing_samples, n_samples
 from ops.storage.keys import KeySet
-from ops.storage.out_of_core import pool_rows, stream
+from ops.storage.out_of_core import first_rows, pool_rows, stream
 from ops.storage.pool import Pool
 from ops.storage.schemas import polars_schema
 from ops.types import Completion, Grade, Problem, StageResult
@@ -181,13 +181,8 @@ def _in_order(lab: Lab, iteration: int) -> Iterator[pl.DataFrame]:
         }
     )
     total, seen = int(wanted["n"].sum()), 0
-    last = (-1, -1)
     sql = ORDERED.format(samples=pool_rows(sample_pool(lab, iteration)))
-    for frame in stream(lab.store.home, sql, {"wanted": wanted}):
-        key = pl.struct("position", "sample_index")
-        first = (last[0] != frame["position"][0]) or (last[1] != frame["sample_index"][0])
-        last = (frame["position"][-1], frame["sample_index"][-1])
-        frame = frame.filter((key != key.shift(1)).fill_null(first))
+    for frame in first_rows(stream(lab.store.home, sql, {"wanted": wanted}), ("position", "sample_index")):
         seen += frame.height
         lab.progress(f"iteration {iteration}: grading", seen, total, {})
         yield (

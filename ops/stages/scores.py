@@ -17,7 +17,7 @@ from ops.stages.problems import problems_of
 from ops.stages.verification import ITEM_COLUMNS, items_of, response_blocks, verification_pool
 from ops.storage.atomic import make_folder, temporary_sibling
 from ops.storage.catalog import quoted
-from ops.storage.out_of_core import pool_rows, stream
+from ops.storage.out_of_core import first_rows, pool_rows, stream
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult, Verification
 from ops.verifiers.base import DerivedVerifier, ModelVerifier, combined
@@ -133,13 +133,9 @@ def _verifications(lab: Lab, iteration: int, verifier: ModelVerifier, columns: S
         verifications = pool_rows(verification_pool(lab, iteration, verifier))
         chosen = ", ".join(f"v.{name}" for name in columns)
         sql = ORDERED.format(columns=chosen, verifications=verifications, owed=files)
-        seen, last = 0, (-1, -1)
+        seen = 0
         rest: pl.DataFrame | None = None
-        for frame in stream(lab.store.home, sql, {}):
-            first = last != (frame["position"][0], frame["repeat"][0])
-            last = (frame["position"][-1], frame["repeat"][-1])
-            key = pl.struct("position", "repeat")
-            frame = frame.filter((key != key.shift(1)).fill_null(first))
+        for frame in first_rows(stream(lab.store.home, sql, {}), ("position", "repeat")):
             seen += frame.height
             frame = frame if rest is None else pl.concat([rest, frame])
             n_whole = frame.height - frame.height % verifier.n_repeats

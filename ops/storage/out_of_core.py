@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,10 +61,23 @@ def spilling(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         shutil.rmtree(spill, ignore_errors=True)
 
 
-def stream(
-    home: Path, sql: str, tables: Mapping[str, pl.DataFrame], rows: int = ROWS_AT_ONCE
-) -> Iterator[pl.DataFrame]:
-    """The result of ``sql`` in frames of about ``rows`` rows, in its order.
+def first_rows(frames: Iterable[pl.DataFrame], keys: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Of neighbours with the same ``keys`` the first one: of what was computed twice, sorted by keys, then commits.
+
+    Args:
+        frames: none of them empty; equal keys may go on in the next frame.
+    """
+    last: tuple[object, ...] | None = None
+    for frame in frames:
+        named = frame.select(keys)
+        is_new = last != named.row(0)
+        last = named.row(-1)
+        key = pl.struct(keys)
+        yield frame.filter((key != key.shift(1)).fill_null(is_new))
+
+
+def stream(home: Path, sql: str, tables: Mapping[str, pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The result of ``sql`` in frames of at most ``ROWS_AT_ONCE`` rows, none of them empty, in its order.
 
     Args:
         tables: small tables that the query names.
