@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
@@ -60,9 +60,38 @@ class Statistics(Strict):
 
 
 class Limits(Strict):
-    """Limits that the asset checks hold results to."""
+    """Limits that the asset checks and the stopping rules hold results to.
+
+    ``gap``: ``gap_closed`` fires where the gap's interval reaches down to it. ``pass_at_k_fall``:
+    ``diversity_collapsed`` fires where the interval of pass@k at the largest k, minus that of iteration 0, lies below
+    minus this. ``drift_growth``: ``drift_grows`` fires where the interval of the score drift, minus that of iteration
+    0, lies above it.
+    """
 
     unparseable_fraction: float = Field(0.2, ge=0.0, le=1.0)
+    gap: float = Field(0.0, ge=0.0, le=1.0)
+    pass_at_k_fall: float = Field(0.0, ge=0.0, le=1.0)
+    drift_growth: float = Field(0.0, ge=0.0, le=1.0)
+
+
+KL_RESPONSES = 16
+"""Evaluation responses of each problem that are read under the base model, unless the experiment says otherwise."""
+
+
+class Monitoring(Strict):
+    """What is measured beside the gap, where it costs something or needs a number.
+
+    ``kl_responses``: evaluation responses of each problem that are read under the base model, for the KL divergence;
+    None: 16 with an engine that reads given texts, else none; 0: none. ``balance_target``: correct distinct responses
+    of a problem that are enough, n* of the balance score (2412.17256).
+    """
+
+    kl_responses: int | None = Field(None, ge=0)
+    balance_target: int = Field(4, ge=1)
+
+
+StopRule = Literal["gap_closed", "diversity_collapsed", "drift_grows"]
+"""Rules that are judged at every iteration; those that an experiment lists under ``stop`` end its loop."""
 
 
 class Prompts(Strict):
@@ -95,6 +124,8 @@ class Experiment(Strict):
     engine: union(ENGINES) = ENGINES["transformers"]()  # type: ignore[valid-type]
     statistics: Statistics = Statistics()
     limits: Limits = Limits()
+    monitoring: Monitoring = Monitoring()
+    stop: FromList[tuple[StopRule, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -232,6 +263,13 @@ class Experiment(Strict):
             for i, verifier in enumerate(self.verifiers)
             if isinstance(verifier, ModelVerifier) and verifier.model is not None
         ]
+
+    @property
+    def kl_responses(self) -> int:
+        """Evaluation responses of each problem that are read under the base model."""
+        if self.monitoring.kl_responses is not None:
+            return self.monitoring.kl_responses
+        return KL_RESPONSES if self.engine.reads_distributions and not self.engine.replays else 0
 
     def measured_filters(self) -> tuple[Any, ...]:
         """Filters whose gap is reported: ``gap_filters``, or one per verifier; the training filter always."""

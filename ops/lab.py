@@ -14,7 +14,7 @@ from ops.engines.base import Engine
 from ops.engines.settings import LOADING_PROGRESS
 from ops.errors import ExperimentError
 from ops.models import AskableModel, BuiltinModel, askable
-from ops.plan import CODE_VERSIONS, MEASURED_ASSETS, Plan, asset_name, make_plan, model_fingerprint
+from ops.plan import CODE_VERSIONS, ESTIMATED_ASSETS, Plan, asset_name, make_plan, model_fingerprint
 from ops.progress import Progress, silent
 from ops.prompts.base import PromptFormat
 from ops.prompts.compact import CompactFormat
@@ -225,7 +225,7 @@ class Lab:
             "problems": experiment.problems.seed,
             "base_model": getattr(experiment.model, "seed", None),
             "generations": experiment.sampling.seed,
-            **dict.fromkeys(MEASURED_ASSETS, experiment.statistics.seed),
+            **dict.fromkeys(ESTIMATED_ASSETS, experiment.statistics.seed),
             "finetune_data": experiment.training.seed,
             "model": experiment.training.seed,
         }.get(asset)

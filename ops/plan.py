@@ -31,18 +31,26 @@ CODE_VERSIONS = {
     "scores": "1",
     "verification_scores": "2",
     "gap_metrics": "3",
-    "verifier_metrics": "2",
+    "verifier_metrics": "3",
     "calibration_bins": "2",
     "threshold_sweeps": "1",
     "verifier_pairs": "1",
     "test_time_metrics": "2",
     "finetune_data": "1",
     "model": "1",
-    "diversity_metrics": "2",
-    "report": "2",
+    "diversity_metrics": "3",
+    "policy_shift": "1",
+    "iteration_changes": "1",
+    "problem_flips": "1",
+    "selection_metrics": "1",
+    "stopping_rules": "1",
+    "saturation": "1",
+    "report": "3",
     "scaling_law": "1",
     "cross_verification": "2",
     "study_report": "3",
+    "arm_comparison": "1",
+    "arms_report": "1",
 }
 """Bumped by hand when a step would compute something else from the same inputs."""
 
@@ -55,17 +63,37 @@ ITERATION_ASSETS = (
     "threshold_sweeps",
     "verifier_pairs",
     "test_time_metrics",
-    "finetune_data",
-    "model",
     "diversity_metrics",
+    "policy_shift",
+    "iteration_changes",
+    "problem_flips",
+    "stopping_rules",
+    "finetune_data",
+    "selection_metrics",
+    "model",
 )
+"""Of one iteration, in the order in which they are made."""
 
+TRAINING_ASSETS = ("finetune_data", "selection_metrics", "model")
+"""Those that the last iteration does not have."""
+
+CHANGE_ASSETS = ("iteration_changes", "problem_flips")
+"""Those that iteration 0 does not have: they compare with the iteration before and with iteration 0."""
 
 VERIFIER_ASSETS = ("verifier_metrics", "calibration_bins", "threshold_sweeps", "verifier_pairs", "test_time_metrics")
 """Tables about the verifiers of one iteration."""
 
-MEASURED_ASSETS = ("gap_metrics", *VERIFIER_ASSETS, "diversity_metrics")
-"""Tables that are estimated with the experiment's statistics."""
+MEASURED_ASSETS = ("gap_metrics", *VERIFIER_ASSETS, "diversity_metrics", "policy_shift")
+"""Tables that are estimated at every iteration with the experiment's statistics."""
+
+ESTIMATED_ASSETS = (*MEASURED_ASSETS, *CHANGE_ASSETS, "selection_metrics", "saturation")
+"""All that draw from ``statistics.seed``."""
+
+
+def measures(asset: str, iteration: int, iterations: int) -> bool:
+    """Whether an experiment with iterations 0..``iterations`` has that asset at ``iteration``."""
+    first = 1 if asset in CHANGE_ASSETS else 0
+    return first <= iteration <= (iterations - 1 if asset in TRAINING_ASSETS else iterations)
 
 
 def asset_name(asset: str, iteration: int | None = None) -> str:
@@ -84,6 +112,7 @@ class Plan:
         verification_pools: per iteration, the pool of single verifications of every verifier that asks a model, by its
             label.
         verifier_models: the model that a cross-verifier asks, by label; the others ask the generator.
+        base_logprob_pool: pool of log-probabilities of single responses under the base model, for ``policy_shift``.
     """
 
     experiment: str
@@ -92,6 +121,7 @@ class Plan:
     sample_pools: tuple[str, ...]
     verification_pools: tuple[Mapping[str, str], ...]
     verifier_models: Mapping[str, str]
+    base_logprob_pool: str
 
     def verifier_model(self, label: str, iteration: int) -> str:
         """Fingerprint of the model that a model verifier asks at ``iteration``."""
@@ -137,12 +167,14 @@ def make_plan(experiment: Experiment) -> Plan:
             model = fingerprint(
                 "model",
                 CODE_VERSIONS["model"],
-                {"training": experiment.training, "version": type(experiment.training).version},
+                {"training": experiment.training.identity(), "version": type(experiment.training).version},
                 {"start": start, "finetune_data": data, "base": models[0]},
             )
             prints[asset_name("finetune_data", k)] = data
             prints[asset_name("model", k)] = model
             models.append(model)
+    base_logprobs = _base_logprob_pool(experiment, models[0])
+    prints |= _over_iterations(experiment, prints, base_logprobs)
     about = {"name": experiment.name, "hypothesis": experiment.hypothesis}
     prints["report"] = fingerprint("report", CODE_VERSIONS["report"], about, dict(prints))
     return Plan(
@@ -152,6 +184,7 @@ def make_plan(experiment: Experiment) -> Plan:
         sample_pools=tuple(sample_pools),
         verification_pools=tuple(verification_pools),
         verifier_models=others,
+        base_logprob_pool=base_logprobs,
     )
 
 
@@ -227,6 +260,54 @@ def _measured(experiment: Experiment, generations: str, scores: str) -> dict[str
     }
 
 
+def _over_iterations(experiment: Experiment, prints: Mapping[str, str], base_logprobs: str) -> dict[str, str]:
+    """Of what compares iterations, audits what was selected, or decides whether to go on."""
+    new: dict[str, str] = {}
+    known = lambda asset, k: (new | dict(prints))[asset_name(asset, k)]  # noqa: E731
+
+    def add(asset: str, k: int | None, about: Any, inputs: Mapping[str, str]) -> None:
+        new[asset_name(asset, k)] = fingerprint(asset, CODE_VERSIONS[asset], about, inputs)
+
+    statistics, monitoring, limits = experiment.statistics, experiment.monitoring, experiment.limits
+    filters = [[item.model_dump(), type(item).version] for item in experiment.measured_filters()]
+    for k in range(experiment.iterations + 1):
+        read = {"generations": known("generations", k), "base_logprobs": base_logprobs}
+        add("policy_shift", k, {"statistics": statistics, "responses": experiment.kl_responses}, read)
+        if k > 0:
+            compared = {
+                f"{asset} {name}": known(asset, j)
+                for name, j in (("now", k), ("previous", k - 1), ("base", 0))
+                for asset in ("generations", "verification_scores")
+            }
+            add("iteration_changes", k, {"filters": filters, "statistics": statistics}, compared)
+            generated = {name: value for name, value in compared.items() if name.startswith("generations")}
+            add("problem_flips", k, {"statistics": statistics}, generated)
+        rules = {"stop": list(experiment.stop), **limits.model_dump(exclude={"unparseable_fraction"})}
+        changes = {"iteration_changes": known("iteration_changes", k)} if k > 0 else {}
+        decided = {asset: known(asset, k) for asset in ("gap_metrics", "verifier_metrics", "diversity_metrics")}
+        add("stopping_rules", k, {"rules": rules, "filter": experiment.filter}, decided | changes)
+        if k < experiment.iterations:
+            chosen = {"finetune_data": known("finetune_data", k), "generations": known("generations", k)}
+            about = {"statistics": statistics, "balance_target": monitoring.balance_target}
+            add("selection_metrics", k, about, chosen)
+    measured = {
+        asset_name(asset, k): known(asset, k)
+        for k in range(experiment.iterations + 1)
+        for asset in ("generations", "verification_scores")
+    }
+    add("saturation", None, {"filters": filters, "statistics": statistics}, measured)
+    return new
+
+
+def _base_logprob_pool(experiment: Experiment, base: str) -> str:
+    """Of log-probabilities under the base model; a response is known by its own identity."""
+    if isinstance(experiment.model, RecordedModel):
+        about = None
+    else:
+        about = prompt_identity(experiment, experiment.model, "solve")
+    return fingerprint("base_logprobs", CODE_VERSIONS["policy_shift"], about, {"model": base})
+
+
 def _finetune_data_fingerprint(experiment: Experiment, train_responses: str, scores: Mapping[str, str]) -> str:
     training, read = experiment.training, [f"scores {name}" for name in experiment.filter.verifier_names]
     return fingerprint(
@@ -235,9 +316,7 @@ def _finetune_data_fingerprint(experiment: Experiment, train_responses: str, sco
         {
             "filter": experiment.filter,
             "version": type(experiment.filter).version,
-            "max_per_problem": training.max_per_problem,
-            "max_examples": training.max_examples,
-            "seed": training.seed,
+            **training.data_identity(),
         },
         {"train_responses": train_responses} | {name: scores[name] for name in read},
     )

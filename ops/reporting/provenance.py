@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ops.config import Experiment
 from ops.models import BuiltinModel
-from ops.plan import CODE_VERSIONS, ITERATION_ASSETS, MEASURED_ASSETS, Plan, asset_name
+from ops.plan import CODE_VERSIONS, ESTIMATED_ASSETS, ITERATION_ASSETS, Plan, asset_name
 from ops.storage import layout
 from ops.storage.store import Store
 
@@ -71,12 +71,13 @@ def _seeds(asset: str, experiment: Experiment) -> str:
     if asset == "verification_scores":
         named = [(v.called, getattr(v, "seed", None)) for v in experiment.verifiers]
         return ", ".join(f"{name} {seed}" for name, seed in named if seed is not None)
-    if asset in MEASURED_ASSETS:
+    if asset in ESTIMATED_ASSETS:
         return str(experiment.statistics.seed)
     part = {
         "problems": experiment.problems,
         "generations": experiment.sampling,
         "finetune_data": experiment.training,
         "model": experiment.training,
+        "stopping_rules": None,
     }[asset]
-    return str(part.seed)
+    return "" if part is None else str(part.seed)

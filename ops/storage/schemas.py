@@ -15,6 +15,11 @@ def _interval(*names: str) -> dict[str, str]:
     return {f"{name}{end}": "DOUBLE" for name in names for end in ("", "_low", "_high")}
 
 
+def _value() -> dict[str, str]:
+    """The columns of one estimate in a table that has a row for each metric."""
+    return {"value": "DOUBLE", "low": "DOUBLE", "high": "DOUBLE"}
+
+
 COLUMNS: dict[str, dict[str, str]] = {
     "problems": {
         "split": "VARCHAR",
@@ -103,6 +108,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "accepted_fraction": "DOUBLE",  # kept by the verifier's default filter
         "mean_score": "DOUBLE",
         **_interval("verification_accuracy", "precision", "recall", "auroc", "ece", "brier"),
+        **_interval("score_drift"),  # mean score mapped to 0..1, minus accuracy; NULL where it has no range
         # three other quantities that are called generation-verification gap in public
         **_interval(
             "verification_accuracy_minus_generation_accuracy", "precision_minus_accuracy", "oracle_minus_selected"
@@ -149,12 +155,58 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "diversity_metrics": {
         "split": "VARCHAR",
-        "metric": "VARCHAR",  # pass_at_k, distinct_answers_in_k, answer_entropy_nats
+        "metric": "VARCHAR",  # accuracy, pass_at_k, distinct_answers_in_k, answer_entropy_nats, self_bleu ...
         "k": "INTEGER",  # NULL for metrics without k
         "value": "DOUBLE",
         "low": "DOUBLE",
         "high": "DOUBLE",
         "n_problems": "INTEGER",  # with at least k responses
+    },
+    "iteration_changes": {
+        "split": "VARCHAR",  # eval
+        "reference": "VARCHAR",  # previous or base: the iteration that is subtracted
+        "from_iteration": "INTEGER",
+        "metric": "VARCHAR",  # as in diversity_metrics; gap, relative_gap, score_drift, update_error
+        "k": "INTEGER",
+        "rule": "VARCHAR",  # gap, relative_gap, update_error: the filter in words; score_drift: the verifier
+        **_value(),  # this iteration minus the reference, paired by problem
+        "n_problems": "INTEGER",
+        "n_problems_left_out": "INTEGER",  # undefined at one of the two
+    },
+    "problem_flips": {
+        "split": "VARCHAR",  # eval
+        "reference": "VARCHAR",
+        "from_iteration": "INTEGER",
+        "criterion": "VARCHAR",  # what counts as solved: any, half or majority
+        "n_problems": "INTEGER",
+        **_interval("stayed_solved", "learned", "forgotten", "stayed_unsolved"),  # fractions of the problems
+    },
+    "policy_shift": {
+        "split": "VARCHAR",  # eval
+        "metric": "VARCHAR",  # kl_to_base_nats, kl_to_base_k3_nats, kl_to_base_nats_per_token
+        **_value(),
+        "n_problems": "INTEGER",
+        "n_responses": "INTEGER",
+    },
+    "selection_metrics": {
+        "metric": "VARCHAR",  # balance_score (2412.17256), precision, kept_problem_fraction, distinct_correct_kept ...
+        **_value(),
+        "n_problems": "INTEGER",
+    },
+    "stopping_rules": {
+        "rule": "VARCHAR",  # gap_closed, diversity_collapsed, drift_grows
+        "stops": "BOOLEAN",  # the experiment's stop lists the rule
+        **_value(),
+        "limit": "DOUBLE",
+        "fires": "BOOLEAN",  # NULL where the value is undefined
+        "sentence": "VARCHAR",
+    },
+    "saturation": {
+        "quantity": "VARCHAR",  # gap, relative_gap, accuracy
+        "rule": "VARCHAR",  # the filter in words; NULL for accuracy
+        "n_iterations": "INTEGER",
+        **_interval("limit", "rate", "half_life_iterations", "next_value"),
+        "residual": "DOUBLE",  # root mean square of what the curve leaves over
     },
     "finetune_data": {
         "problem_id": "VARCHAR",
@@ -164,6 +216,31 @@ COLUMNS: dict[str, dict[str, str]] = {
         "weight": "DOUBLE",
         "verdict": "VARCHAR",  # the truth, for audit; the filter never sees it except in the gold arm
         "response_id": "VARCHAR",
+    },
+    "preference_pairs": {
+        "problem_id": "VARCHAR",
+        "prompt": "VARCHAR",
+        "chosen_sample_index": "INTEGER",
+        "chosen": "VARCHAR",
+        "chosen_score": "DOUBLE",
+        "chosen_verdict": "VARCHAR",  # the truth, for audit
+        "chosen_response_id": "VARCHAR",
+        "rejected_sample_index": "INTEGER",
+        "rejected": "VARCHAR",
+        "rejected_score": "DOUBLE",
+        "rejected_verdict": "VARCHAR",
+        "rejected_response_id": "VARCHAR",
+        "weight": "DOUBLE",
+    },
+    "training_steps": {
+        "step": "INTEGER",  # optimiser steps done
+        "epoch": "DOUBLE",
+        "learning_rate": "DOUBLE",
+        "loss": "DOUBLE",  # mean over the steps since the row before
+        "validation_loss": "DOUBLE",  # NULL where it was not measured at this step
+        "validation_problems": "INTEGER",
+        "tokens": "BIGINT",  # seen so far
+        "kept": "BOOLEAN",  # the weights of this step became the model
     },
     "models": {
         "role": "VARCHAR",  # base, finetuned, or verifier: another model that verifies
@@ -214,6 +291,29 @@ COLUMNS: dict[str, dict[str, str]] = {
         "verifier_flops": "DOUBLE",
         **_interval("accuracy", "gap", "relative_gap", "auroc"),
         "kept_fraction": "DOUBLE",
+    },
+    "arm_metrics": {
+        "arm": "VARCHAR",
+        "arm_iteration": "INTEGER",
+        "metric": "VARCHAR",  # as in diversity_metrics and gap_metrics, policy_shift, selection_metrics
+        "k": "INTEGER",
+        "rule": "VARCHAR",
+        "seed": "BIGINT",  # NULL: over all seeds
+        "n_seeds": "INTEGER",
+        **_value(),  # the interval resamples problems; over all seeds of the mean of the seeds
+        "standard_error": "DOUBLE",  # over seeds; NULL with one seed
+    },
+    "arm_differences": {
+        "arm_a": "VARCHAR",
+        "arm_b": "VARCHAR",
+        "arm_iteration": "INTEGER",
+        "metric": "VARCHAR",
+        "k": "INTEGER",
+        "rule": "VARCHAR",
+        "n_seeds": "INTEGER",
+        **_value(),  # a minus b, paired by seed and problem
+        "standard_error": "DOUBLE",  # of the difference over seeds; NULL with one seed
+        "n_problems": "INTEGER",
     },
     "findings": {
         "finding": "VARCHAR",  # e.g. 2a: which of the paper's findings (2412.02674)
