@@ -24,10 +24,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 COMPUTE = (
     ("ops.stages.base_model", "_pretrain"),
-    ("ops.stages.generations", "_draw"),
-    ("ops.stages.generations", "_graded"),
+    ("ops.stages.drawing", "_draw"),
+    ("ops.stages.drawing", "_graded"),
     ("ops.stages.verification", "_score"),
-    ("ops.training.sft", "finetune"),
+    ("ops.training.loop", "train"),
     ("ops.stages.gap", "_row"),
     ("ops.stages.diversity", "_per_problem"),
 )

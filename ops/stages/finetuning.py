@@ -1,4 +1,4 @@
-"""Fine-tuning: what the filter kept becomes the next iteration's model."""
+"""Fine-tuning: what the filter chose becomes the next iteration's model."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ import shutil
 import time
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from ops.errors import DatasetError
 from ops.lab import Lab
 from ops.models import BuiltinModel
 from ops.plan import asset_name
-from ops.stages.base_model import model_metadata, model_row, save_model
-from ops.stages.measured import ScoreTable, responses_of, share
+from ops.stages.base_model import model_metadata, model_row
+from ops.stages.filtering import filter_weights, finished
+from ops.stages.measured import responses_of, share
 from ops.stages.problems import problems_of
+from ops.stages.training_steps import register_steps, save_trained
 from ops.storage.schemas import polars_schema
-from ops.types import StageResult, TrainingExample
+from ops.types import StageResult
 
 
 def select_finetune_data(lab: Lab, iteration: int) -> StageResult:
-    """Keep the training responses that the filter gives weight and commit the table ``finetune_data``.
+    """Choose the examples and commit them: kept responses as ``finetune_data``, or pairs as ``preference_pairs``.
 
     A response that was cut at max_tokens is never trained on: it has no ending.
     """
-    responses = None
+    table = lab.experiment.training.examples_table
+    if table == "preference_pairs":
+        from ops.stages.preference_pairs import pairs_metadata, select_pairs
+
+        pairs = lambda: select_pairs(lab, iteration)  # noqa: E731
+        return lab.materialise(table, "finetune_data", iteration, pairs, lambda frame: pairs_metadata(lab, frame))
 
     def compute() -> pl.DataFrame:
-        nonlocal responses
         responses = responses_of(lab, iteration, "train")
-        item = lab.experiment.filter
-        table = ScoreTable(lab, iteration) if item.verifier_names else None
-        scores = {name: table.of(name, responses).score for name in item.verifier_names} if table else {}
-        weights = item.weights_of(responses.problem_index, scores, responses.is_correct)
+        weights, _ = filter_weights(lab, iteration, responses)
         kept = responses.frame.with_columns(weight=pl.Series(weights))
-        kept = kept.filter(pl.Series((weights > 0) & _finished(kept)))
+        kept = kept.filter(pl.Series((weights > 0) & finished(kept)))
         return _with_prompts(lab, iteration, _capped(lab, kept))
 
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
@@ -49,11 +51,7 @@ def select_finetune_data(lab: Lab, iteration: int) -> StageResult:
             numbers["correct_fraction"] = share(frame["verdict"] == "correct")
         return numbers
 
-    return lab.materialise("finetune_data", "finetune_data", iteration, compute, metadata)
-
-
-def _finished(frame: pl.DataFrame) -> np.ndarray:
-    return (frame["finish_reason"] == "stop").to_numpy()
+    return lab.materialise(table, "finetune_data", iteration, compute, metadata)
 
 
 def _capped(lab: Lab, kept: pl.DataFrame) -> pl.DataFrame:
@@ -86,7 +84,7 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
     """Train the model of iteration + 1 and write its folder (GPU).
 
     Raises:
-        DatasetError: when the filter kept nothing.
+        DatasetError: when there is nothing to train on.
     """
     fingerprint = lab.plan.models[iteration + 1]
     if lab.store.has_model(fingerprint):
@@ -97,23 +95,13 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
     from ops.engines.tokens import load_tokenizer
     from ops.engines.transformers_engine import load_model
     from ops.engines.transformers_settings import TransformersEngineSettings
+    from ops.training.loop import train
     from ops.training.loss import check_head
-    from ops.training.sft import finetune
+    from ops.training.sft import pad_token
 
     start = time.monotonic()
     settings = lab.experiment.training
-    data = lab.store.read("finetune_data", lab.plan.fingerprints[asset_name("finetune_data", iteration)])
-    if data.is_empty():
-        raise DatasetError(
-            f"experiment {lab.experiment.name}, iteration {iteration}",
-            "the filter kept no response, so there is nothing to fine-tune on",
-            field="filter",
-            remedy="lower filter.threshold, or look at verification_scores by SQL",
-        )
-    examples = [
-        TrainingExample(row["problem_id"], row["sample_index"], row["prompt"], row["completion"], row["weight"])
-        for row in data.iter_rows(named=True)
-    ]
+    rows = _examples(lab, iteration)
     lab.free_memory()
     source = 0 if settings.start_from == "base" else iteration
     path = lab.model_path(source)
@@ -124,12 +112,12 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
     work = lab.store.work_folder("finetuning", fingerprint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        result = finetune(
+        result = train(
             model,
-            tokenizer,
-            examples,
+            settings.objective(model, tokenizer, rows, work),
             settings,
             replay=_replay(lab, iteration),
+            pad_id=pad_token(tokenizer),
             work=work,
             progress=lab.progress,
             label=f"iteration {iteration}: fine-tuning",
@@ -138,14 +126,41 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
     numbers = {
         "n_parameters": n_parameters,
         "train_tokens": result.tokens,
-        "train_flops": 6.0 * n_parameters * result.tokens,
+        "train_flops": _flops(n_parameters, result, adapters=settings.lora is not None),
         "optimizer_steps": result.steps,
         "final_loss": result.final_loss,
         "seconds": time.monotonic() - start,
     }
-    save_model(lab, fingerprint, model, tokenizer, numbers)
+    save_trained(lab, fingerprint, model, tokenizer, numbers, result.rows)
     shutil.rmtree(work, ignore_errors=True)
-    return {"reused": False, "examples": len(examples), **numbers}
+    return {"reused": False, "examples": len(rows), **numbers}
+
+
+def _examples(lab: Lab, iteration: int) -> list[dict[str, Any]]:
+    """The rows that the asset ``finetune_data`` committed.
+
+    Raises:
+        DatasetError: when there is none, with what to do about it.
+    """
+    table = lab.experiment.training.examples_table
+    data = lab.store.read(table, lab.plan.fingerprints[asset_name("finetune_data", iteration)])
+    if data.is_empty():
+        pairs = table == "preference_pairs"
+        raise DatasetError(
+            f"experiment {lab.experiment.name}, iteration {iteration}",
+            "no problem has both a response that the filter keeps and one that it drops, so there are no pairs to learn"
+            if pairs
+            else "the filter kept no response, so there is nothing to fine-tune on",
+            field="filter",
+            remedy=f"{'move' if pairs else 'lower'} filter.threshold, or look at verification_scores by SQL",
+        )
+    return data.to_dicts()
+
+
+def _flops(n_parameters: int, result: Any, *, adapters: bool) -> float:
+    """2 FLOPs of a parameter and token forward, and 4 backward; 2 backward where the weights are frozen (adapters)."""
+    per_token = 4.0 if adapters else 6.0
+    return per_token * n_parameters * result.tokens + 2.0 * n_parameters * result.forward_tokens
 
 
 def _replay(lab: Lab, iteration: int) -> Any:
@@ -163,17 +178,13 @@ def _replay(lab: Lab, iteration: int) -> Any:
 
 
 def register_model(lab: Lab, iteration: int) -> StageResult:
-    """Commit the new model's row of the table ``models`` (CPU)."""
+    """Commit the new model's row of the table ``models``, and its ``training_steps`` (CPU)."""
+    fingerprint = lab.plan.models[iteration + 1]
     source = 0 if lab.experiment.training.start_from == "base" else iteration
 
     def compute() -> pl.DataFrame:
-        row = model_row(
-            lab,
-            lab.plan.models[iteration + 1],
-            role="finetuned",
-            generates=iteration + 1,
-            parent=lab.plan.models[source],
-        )
+        row = model_row(lab, fingerprint, role="finetuned", generates=iteration + 1, parent=lab.plan.models[source])
         return pl.DataFrame([row], schema=polars_schema("models"))
 
+    register_steps(lab, iteration)
     return lab.materialise("models", "model", iteration, compute, model_metadata)

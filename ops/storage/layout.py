@@ -7,6 +7,7 @@
     experiments/EXPERIMENT/UTC_MICROS.json                     registered configurations and plans
     pools/KIND/FINGERPRINT/NUMBER.parquet                      single samples, chunk by chunk
     models/FINGERPRINT/   work/KIND/FINGERPRINT/   locks/   servers/   spill/   mindgap.duckdb
+    plots/ASSET-FINGERPRINT-vVERSION.png                       of the UI; drawn again where they are missing
 """
 
 from __future__ import annotations
@@ -77,9 +78,10 @@ def next_stamp(folder: Path) -> str:
     return f"{max(now_micros(), after):016d}"
 
 
-def latest_manifest(folder: Path) -> Path | None:
-    """The manifest with the latest stamp, or None."""
-    return max(folder.glob("[0-9]*.json"), default=None, key=lambda path: path.name)
+def latest_manifest(folder: Path, table: str | None = None) -> Path | None:
+    """The manifest with the latest stamp, or None; with ``table`` the latest of that table (an asset may have two)."""
+    newest_first = sorted(folder.glob("[0-9]*.json"), key=lambda path: path.name, reverse=True)
+    return next((path for path in newest_first if table is None or read_manifest(path)["table"] == table), None)
 
 
 def stamp_time(micros: int) -> str:

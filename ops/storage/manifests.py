@@ -74,13 +74,13 @@ def read_history(home: Path, registrations: list[dict[str, Any]]) -> tuple[list[
     """Every materialization in the order of time, and what cannot be used.
 
     A materialization is current when its fingerprint is the one that the latest registration of its
-    experiment plans for its asset, and it is the latest of that fingerprint.
+    experiment plans for its asset, and it is the latest of that fingerprint and table.
     """
     plans = {row["experiment"]: row["fingerprints"] for row in registrations if row["is_current"]}
     problems: list[str] = []
     data: dict[tuple[str, str], tuple[tuple[str, ...], bool, str]] = {}
     history: list[Materialized] = []
-    current: dict[tuple[str, str], dict[str, Any]] = {}
+    current: dict[tuple[str, str, str], dict[str, Any]] = {}
     for path in _manifest_paths(home / "materializations"):
         try:
             row = _materialization_row(home, read_manifest(path), int(path.name[:16]))
@@ -93,7 +93,7 @@ def read_history(home: Path, registrations: list[dict[str, Any]]) -> tuple[list[
         history.append(Materialized(row, *data[identity]))
         key = asset_key(row["asset"], row["iteration"])
         if plans.get(row["experiment"], {}).get(key) == row["fingerprint"]:
-            current[row["experiment"], key] = row
+            current[row["experiment"], key, row["table_name"]] = row
     for row in current.values():
         row["is_current"] = True
     return history, problems
@@ -136,6 +136,7 @@ def _model_name(model: Any) -> str | None:
         "recorded": model.get("label"),
         "folder": str(model.get("path")),
         "hub": f"{model.get('id')}@{model.get('revision')}",
+        "registry": f"{model.get('name')}@{model.get('version')}",
     }
     return f"{kind}:{names[kind]}" if kind in names else json.dumps(model, ensure_ascii=False)
 

@@ -242,7 +242,7 @@ class Store:
         fingerprint: str,
         provenance: Provenance,
     ) -> None:
-        """Adopt data that exists already; nothing is written if it is this asset's latest materialization.
+        """Adopt data that exists already; nothing is written if it is the latest one of this asset and table.
 
         Raises:
             StorageError: when the data does not exist.
@@ -250,7 +250,8 @@ class Store:
         if not self.has(table, fingerprint):
             path = layout.table_folder(self.home, table, fingerprint) / "manifest.json"
             raise StorageError(str(path), "cannot be adopted: it does not exist", remedy="run the experiment again")
-        latest = layout.latest_manifest(layout.materialization_folder(self.home, experiment, asset, iteration))
+        folder = layout.materialization_folder(self.home, experiment, asset, iteration)
+        latest = layout.latest_manifest(folder, table)
         if latest is None or latest.stem[17:] != fingerprint:
             self._materialize(table, experiment, asset, iteration, fingerprint, provenance)
 

@@ -1,16 +1,24 @@
-"""What every training method has: its settings, its identity, and the table of its examples."""
+"""What every training method has: its settings, its identity, the table of its examples, and its objective."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+import abc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ops.training.lora_settings import Lora
 from ops.variants import Seed, Strict
 
+if TYPE_CHECKING:
+    from ops.training.loop import Objective
 
-class TrainingMethod(Strict):
+NEEDS_VALIDATION = ("validation_every_steps", "patience")
+
+
+class TrainingMethod(Strict, abc.ABC):
     """Base of training methods. Subclasses add ``name: Literal[...]`` and their parameters as fields.
 
     ``start_from``: each iteration continues from the previous model, or starts again from the base.
@@ -20,11 +28,20 @@ class TrainingMethod(Strict):
     dominate.
     ``max_examples``: at most so many kept responses in all, drawn at random, so that arms that keep more do not
     train longer (None: all).
+    ``schedule``: of the learning rate after the warm-up, towards 0 (linear, cosine) or as it is (constant).
+    ``validation_fraction``: share of the problems that are held out; their loss is measured after every epoch, or
+    every ``validation_every_steps``.
+    ``patience``: stop after so many measurements without a smaller validation loss, and keep the weights of the
+    smallest (None: train to the end and keep the last).
+    ``lora``: train low-rank adapters and merge them at the end (None: all weights).
+    ``precision``: of the forward pass; weights, gradients and optimiser are float32.
+    ``tokens_per_micro_batch``, ``activation_checkpointing``: bound the memory of a step.
     """
 
     name: str
     start_from: Literal["previous", "base"] = "previous"
     learning_rate: float = Field(1e-3, gt=0.0, le=1.0)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
     epochs: int = Field(3, ge=1, le=100)
     batch_size: int = Field(64, ge=1)
     warmup_steps: int = Field(10, ge=0)
@@ -33,20 +50,38 @@ class TrainingMethod(Strict):
     replay_fraction: float = Field(0.0, ge=0.0, lt=1.0)
     max_per_problem: int | None = Field(None, ge=1)
     max_examples: int | None = Field(None, ge=1)
+    validation_fraction: float = Field(0.0, ge=0.0, lt=1.0)
+    validation_every_steps: int | None = Field(None, ge=1)
+    patience: int | None = Field(None, ge=1)
+    lora: Lora | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    tokens_per_micro_batch: int | None = Field(None, ge=1)
+    activation_checkpointing: bool = False
     seed: Seed = 0
     version: ClassVar[str]
     examples_table: ClassVar[str] = "finetune_data"
     """The table that the asset ``finetune_data`` writes for this method."""
-    later_fields: ClassVar[frozenset[str]] = frozenset()
+    later_fields: ClassVar[frozenset[str]] = frozenset(
+        {"schedule", "validation_fraction", "validation_every_steps", "patience", "lora", "precision"}
+    )
     """Fields that the first version did not have: at their defaults they do what it did."""
+    run_fields: ClassVar[frozenset[str]] = frozenset({"tokens_per_micro_batch", "activation_checkpointing"})
+    """Fields that say how it runs, as batch sizes of engines do: they change how sums are rounded, and nothing else."""
+
+    @model_validator(mode="after")
+    def _validation_needs_problems(self) -> TrainingMethod:
+        for name in NEEDS_VALIDATION:
+            if getattr(self, name) is not None and self.validation_fraction == 0.0:
+                raise ValueError(f"{name}: nothing where validation_fraction is 0, got {getattr(self, name)}")
+        return self
 
     def identity(self) -> Mapping[str, Any]:
-        """What decides the trained weights: every field, but for later ones at their defaults.
+        """What decides the trained weights: every field but ``run_fields``, and but for later ones at their defaults.
 
         So a field that is added does not make results invalid that were computed before it.
         """
         fields = type(self).model_fields
-        dumped = self.model_dump(mode="python")
+        dumped = self.model_dump(mode="python", exclude=set(self.run_fields))
         return {
             name: value
             for name, value in dumped.items()
@@ -57,3 +92,15 @@ class TrainingMethod(Strict):
     def data_identity(self) -> Mapping[str, Any]:
         """What of the settings decides which examples are trained on."""
         return {"max_per_problem": self.max_per_problem, "max_examples": self.max_examples, "seed": self.seed}
+
+    @abc.abstractmethod
+    def objective(self, model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]], work: Path) -> Objective:
+        """What is minimised over ``rows`` of ``examples_table``.
+
+        Args:
+            model: at its starting weights.
+            work: folder of this training, where what must not be computed again after a kill is kept.
+
+        Raises:
+            DatasetError: when there is nothing to train on.
+        """

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ops.training.base import TrainingMethod
+
+if TYPE_CHECKING:
+    from ops.training.loop import Objective
 
 
 class FilteredSft(TrainingMethod):
@@ -12,3 +17,9 @@ class FilteredSft(TrainingMethod):
 
     name: Literal["sft"] = "sft"
     version: ClassVar[str] = "1"
+
+    def objective(self, model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]], work: Path) -> Objective:
+        """The weighted mean of the response tokens' losses."""
+        from ops.training.sft import example_of, sft_objective
+
+        return sft_objective(model, tokenizer, [example_of(row) for row in rows], self)

@@ -11,8 +11,9 @@ from ops.builtin.sizes import SIZES
 from ops.errors import DatasetError, ModelError
 from ops.progress import silent
 from ops.tasks.countdown import keys_of
+from ops.training.batches import count_steps, examples_of_step
 from ops.training.loss import TokenDocument, weighted_backward
-from ops.training.sft import count_steps, examples_of_step, finetune, to_document
+from ops.training.sft import finetune, to_document
 from ops.training.sft_settings import FilteredSft
 from ops.types import TrainingExample
 
