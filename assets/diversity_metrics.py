@@ -1,4 +1,4 @@
-"""What improvement costs in diversity."""
+"""Accuracy, and what improvement costs in diversity."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from assets.common import cpu_asset, iteration_key
 from ops.stages.diversity import measure_diversity
 
 DESCRIPTION = """\
-pass@k, the expected number of distinct answers among k, and the entropy of answers, with intervals over problems.
-Self-improvement tends to raise pass@1 and lower pass@64. SQL: `SELECT * FROM diversity_metrics`."""
+Accuracy (flexible, strict, of a majority vote), pass@k, the expected number of distinct answers and of distinct right
+answers among k, the entropy of answers, self-BLEU and response length, with intervals over problems. Self-improvement
+tends to raise pass@1 and lower pass@64. SQL: `SELECT * FROM diversity_metrics`."""
 
 
 def build_diversity_metrics(iteration: int) -> dg.AssetsDefinition:

@@ -34,14 +34,35 @@ def distinct_in_k(answers: Sequence[str | None], k: int) -> float:
 
     An unparseable response (None) is drawn like any other but is no answer.
     """
-    kernel = hit_probability(len(answers), k)
-    counts = Counter(answer for answer in answers if answer is not None)
-    return float(sum(kernel[count] for count in counts.values())) if k <= len(answers) else float("nan")
+    return expected_distinct(answer_counts(answers), hit_probability(len(answers), k))
+
+
+def answer_counts(answers: Sequence[str | None]) -> np.ndarray:
+    """How many responses give each answer, int; an unparseable response (None) gives none."""
+    return np.array(list(Counter(answer for answer in answers if answer is not None).values()), dtype=np.int64)
+
+
+def expected_distinct(counts: np.ndarray, kernel: np.ndarray) -> float:
+    """Expected number of distinct answers among k: ``answer_counts`` by the kernel of ``hit_probability``."""
+    return float(kernel[counts].sum()) if not np.isnan(kernel[0]) else float("nan")
+
+
+def distinct_correct_in_k(answers: Sequence[str | None], is_correct: Sequence[bool], k: int) -> float:
+    """Expected number of distinct correct answers in k of the n responses; NaN where k > n.
+
+    As ``distinct_in_k``, with the responses marked that give the answer and are correct.
+    """
+    return distinct_in_k(correct_answers(answers, is_correct), k)
+
+
+def correct_answers(answers: Sequence[str | None], is_correct: Sequence[bool]) -> list[str | None]:
+    """The answers with None in the place of wrong ones."""
+    return [answer if correct else None for answer, correct in zip(answers, is_correct, strict=True)]
 
 
 def entropy_nats(answers: Sequence[str | None]) -> float:
     """Entropy of the empirical distribution of parseable answers, in nats; NaN where there is none."""
-    counts = np.array(list(Counter(answer for answer in answers if answer is not None).values()), dtype=float)
+    counts = answer_counts(answers)
     if len(counts) == 0:
         return float("nan")
     share = counts / counts.sum()

@@ -9,8 +9,10 @@ import polars as pl
 
 from ops.errors import ExperimentError
 from ops.estimation.auroc import auroc_interval
+from ops.estimation.bootstrap import mean_interval
 from ops.estimation.calibration import Calibration, calibrate
 from ops.estimation.classification import classify, oracle_minus_selected
+from ops.estimation.drift import score_drift
 from ops.lab import Lab
 from ops.stages.gap import verified_by
 from ops.stages.measured import (
@@ -75,7 +77,8 @@ def measure_verifiers(lab: Lab, iteration: int) -> StageResult:
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
         numbers: dict[str, Any] = {}
         for row in frame.filter(pl.col("split") == "eval").iter_rows(named=True):
-            for name in ("auroc", "auroc_low", "auroc_high", "precision", "recall", "ece"):
+            drift = ("score_drift", "score_drift_low", "score_drift_high")
+            for name in ("auroc", "auroc_low", "auroc_high", "precision", "recall", "ece", *drift):
                 numbers[f"{row['verifier']}_{name}"] = row[name]
         return numbers
 
@@ -91,6 +94,7 @@ def _row(
     classified = classify(index, truth, accepted, counts_RP, confidence, ~scores.unparseable)
     selected = oracle_minus_selected(index, scores.score, truth, counts_RP, confidence)
     calibration = _calibration(lab, verifier, responses, scores, counts_RP)
+    drift_P = drift_of(verifier, responses, scores)
     row = {
         "generator": lab.experiment.model.shown,
         "verifier": verifier.called,
@@ -109,12 +113,25 @@ def _row(
             auroc=auroc_interval(index, scores.score, truth, counts_RP, confidence),
             ece=_UNDEFINED if calibration is None else calibration.ece,
             brier=_UNDEFINED if calibration is None else calibration.brier,
+            score_drift=_UNDEFINED if drift_P is None else mean_interval(drift_P, counts_RP, confidence),
             verification_accuracy_minus_generation_accuracy=classified.verification_accuracy_minus_generation_accuracy,
             precision_minus_accuracy=classified.precision_minus_accuracy,
             oracle_minus_selected=selected.oracle_minus_selected,
         ),
     }
     return without_nan(row)
+
+
+def drift_of(verifier: Verifier, responses: Responses, scores: Scores) -> np.ndarray | None:
+    """Score drift of each problem [P]; None where the verifier's scores have no range, and so do not claim a truth.
+
+    Raises:
+        ExperimentError: as ``probability_of``.
+    """
+    probability = probability_of(verifier, scores.score)
+    if probability is None:
+        return None
+    return score_drift(responses.problem_index, probability, responses.is_correct, len(responses.problem_ids))
 
 
 def _calibration(

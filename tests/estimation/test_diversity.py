@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.estimation.diversity import (
+    distinct_correct_in_k,
     distinct_in_k,
     entropy_nats,
     hit_probability,
@@ -45,6 +46,26 @@ def test_distinct_answers_equal_brute_force(answers, k):
     subsets = list(itertools.combinations(answers, k))
     expected = np.mean([len({answer for answer in subset if answer is not None}) for subset in subsets])
     assert distinct_in_k(answers, k) == pytest.approx(expected)
+
+
+def test_distinct_correct_by_hand():
+    """x x y z of which x and z are right. Two of four, without replacement: x is hit with 1 - C(2,2) / C(4,2) = 5/6, z
+    with 1 - C(3,2) / C(4,2) = 1/2: 4/3. Of all four: 2."""
+    answers, is_correct = ["x", "x", "y", "z"], [True, True, False, True]
+    assert distinct_correct_in_k(answers, is_correct, 2) == pytest.approx(4 / 3)
+    assert distinct_correct_in_k(answers, is_correct, 4) == pytest.approx(2.0)
+    assert math.isnan(distinct_correct_in_k(answers, is_correct, 5))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.booleans()), min_size=1, max_size=8), st.integers(1, 8))
+def test_distinct_correct_lies_between_pass_at_k_and_distinct(pairs, k):
+    answers, is_correct = [answer for answer, _ in pairs], [correct for _, correct in pairs]
+    n = len(pairs)
+    if k <= n:
+        right = distinct_correct_in_k(answers, is_correct, k)
+        assert pass_at_k(sum(is_correct), n, k) - 1e-12 <= right <= distinct_in_k(answers, k) + 1e-12
+        assert pass_at_k(sum(is_correct), n, 1) == pytest.approx(np.mean(is_correct))
+        assert distinct_correct_in_k(answers, is_correct, 1) == pytest.approx(np.mean(is_correct))
 
 
 def test_entropy_by_hand():

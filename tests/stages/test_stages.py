@@ -14,8 +14,14 @@ from ops.stages.diversity import measure_diversity
 from ops.stages.finetuning import finetune_model, register_model, select_finetune_data
 from ops.stages.gap import measure_gap
 from ops.stages.generations import SAMPLE_SCHEMA, grade_responses, sample_responses
+from ops.stages.iteration_changes import measure_changes
+from ops.stages.policy_shift import measure_policy_shift, read_under_base
+from ops.stages.problem_flips import measure_flips
 from ops.stages.problems import make_problems
+from ops.stages.saturation import fit_saturation
 from ops.stages.scores import collect_scores
+from ops.stages.selection_metrics import measure_selection
+from ops.stages.stopping_rules import judge_rules
 from ops.stages.test_time import measure_test_time
 from ops.stages.verification import verify_responses
 from ops.stages.verifier_metrics import measure_calibration, measure_verifiers
@@ -34,8 +40,15 @@ def run_iteration(lab: Lab, iteration: int) -> dict:
     results["verifier_pairs"] = compare_verifiers(lab, iteration)
     results["test_time_metrics"] = measure_test_time(lab, iteration)
     results["diversity_metrics"] = measure_diversity(lab, iteration)
+    read_under_base(lab, iteration)
+    results["policy_shift"] = measure_policy_shift(lab, iteration)
+    if iteration > 0:
+        results["iteration_changes"] = measure_changes(lab, iteration)
+        results["problem_flips"] = measure_flips(lab, iteration)
+    results["stopping_rules"] = judge_rules(lab, iteration)
     if iteration < lab.experiment.iterations:
         results["finetune_data"] = select_finetune_data(lab, iteration)
+        results["selection_metrics"] = measure_selection(lab, iteration)
         finetune_model(lab, iteration)
         results["model"] = register_model(lab, iteration)
     return results
@@ -46,6 +59,7 @@ def run_all(lab: Lab) -> dict:
     for iteration in range(lab.experiment.iterations + 1):
         for asset, result in run_iteration(lab, iteration).items():
             results[asset_name(asset, iteration)] = result
+    results["saturation"] = fit_saturation(lab)
     return results
 
 

@@ -79,7 +79,7 @@ def test_rows_are_graded_while_sampling_and_stand_in_the_order_of_the_problems(s
     assert pool["grader"].null_count() < pool.height  # all but what was under way when the engine was done
     calls = []
     monkeypatch.setattr(
-        "ops.stages.generations.grade_texts",
+        "ops.stages.drawing.grade_texts",
         lambda experiment, items, *rest: calls.append(len(items)) or _grade(experiment, items),
     )
     grade_responses(lab, 0)
