@@ -1,34 +1,24 @@
 """Asset checks: what must hold for a result to mean what it says. They only read the store."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.common import EXPERIMENT, iteration_key
-from ops.errors import MindgapError
+from assets.common import iteration_key
+from assets.metadata import interval_text
 from ops.lab import Lab
 from ops.models import BuiltinModel
 from ops.plan import asset_name
 from ops.stages.problems import overlap, stored_problems
-
-ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+from ops.stages.stopping_rules import watched_filter
+from ops.stages.training_rows import training_rows
+from orchestration.check_parts import WARN, Finding, asset_check
+from orchestration.loop_checks import build_loop_checks
 
 GATE_AUROC = 0.65
 GATE_UNPARSEABLE_FRACTION = 0.05
 """The gate that a built-in base model has to pass before a loop means anything."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Outcome of a check: whether it holds, a sentence saying why, and the numbers behind it."""
-
-    passed: bool
-    sentence: str
-    numbers: dict[str, Any] = field(default_factory=dict)
 
 
 def build_checks(iterations: int) -> list[dg.AssetChecksDefinition]:
@@ -40,20 +30,20 @@ def build_checks(iterations: int) -> list[dg.AssetChecksDefinition]:
 
 def _all_checks(iterations: int) -> list[dg.AssetChecksDefinition]:
     checks = [
-        _check(
+        asset_check(
             dg.AssetKey("problems"),
             "train_eval_disjoint",
             "No evaluation problem is trained on. Stops the run when one is.",
             lambda lab, _: train_eval_disjoint(lab),
             blocking=True,
         ),
-        _check(
+        asset_check(
             dg.AssetKey("base_model"),
             "finite_loss",
             "The training loss is a number.",
             lambda lab, _: finite_loss(lab, "base_model", None),
         ),
-        _check(
+        asset_check(
             iteration_key(0, "gap_metrics"),
             "base_model_gate",
             "A built-in model verifies better than chance and answers in the right form before the loop starts.",
@@ -62,23 +52,24 @@ def _all_checks(iterations: int) -> list[dg.AssetChecksDefinition]:
         ),
     ]
     for k in range(iterations + 1):
-        checks += _iteration_checks(k, trains=k < iterations)
+        checks += [*_iteration_checks(k, trains=k < iterations), *build_loop_checks(k)]
     return checks
 
 
 def _iteration_checks(k: int, *, trains: bool) -> list[dg.AssetChecksDefinition]:
     checks = [
-        _check(
+        asset_check(
             iteration_key(k, "generations"),
             "unparseable_fraction",
             "Few enough responses are unparseable (limits.unparseable_fraction of the experiment).",
             unparseable_fraction,
             iteration=k,
         ),
-        _check(
+        asset_check(
             iteration_key(k, "gap_metrics"),
             "gap_above_zero",
-            "The gap's interval lies above zero: filtering by this verifier helps.",
+            "The gap of every measured filter that the loop does not train on lies above zero: filtering by it helps. "
+            "The training filter's (with gold labels or none: the first one's) is judged by gap_is_open.",
             gap_above_zero,
             iteration=k,
             severity=WARN,
@@ -86,7 +77,7 @@ def _iteration_checks(k: int, *, trains: bool) -> list[dg.AssetChecksDefinition]
     ]
     if trains:
         checks += [
-            _check(
+            asset_check(
                 iteration_key(k, "finetune_data"),
                 "filter_kept_something",
                 "The filter kept responses to train on.",
@@ -94,7 +85,7 @@ def _iteration_checks(k: int, *, trains: bool) -> list[dg.AssetChecksDefinition]
                 iteration=k,
                 trains=True,
             ),
-            _check(
+            asset_check(
                 iteration_key(k, "model"),
                 "finite_loss",
                 "The training loss is a number.",
@@ -104,45 +95,6 @@ def _iteration_checks(k: int, *, trains: bool) -> list[dg.AssetChecksDefinition]
             ),
         ]
     return checks
-
-
-def _check(
-    asset: dg.AssetKey,
-    name: str,
-    description: str,
-    look: Callable[[Lab, int], Finding],
-    *,
-    iteration: int | None = None,
-    trains: bool = False,
-    severity: dg.AssetCheckSeverity = ERROR,
-    blocking: bool = False,
-) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset,
-        name=name,
-        description=description,
-        blocking=blocking,
-        partitions_def=EXPERIMENT,
-        required_resource_keys={"bench"},
-    )
-    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        try:
-            lab = context.resources.bench.reader(context.partition_key)
-            last = lab.experiment.iterations - (1 if trains else 0)
-            if iteration is not None and iteration > last:
-                finding = Finding(True, f"nothing to check: experiment {lab.experiment.name} has no such iteration")
-            else:
-                finding = look(lab, iteration or 0)
-        except MindgapError as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from error
-        return dg.AssetCheckResult(
-            passed=finding.passed,
-            severity=severity,
-            description=finding.sentence,
-            metadata={"why": finding.sentence, **finding.numbers},
-        )
-
-    return check
 
 
 def train_eval_disjoint(lab: Lab) -> Finding:
@@ -171,23 +123,25 @@ def unparseable_fraction(lab: Lab, iteration: int) -> Finding:
         return Finding(True, f"{share:.1%} of the responses are unparseable, the limit is {limit:.1%}", numbers)
     return Finding(
         False,
-        f"{share:.1%} of the responses are unparseable, the limit is {limit:.1%}: they count as not correct. "
-        "the column reason of generations says why",
+        f"{share:.1%} of the responses are unparseable, the limit is {limit:.1%}: they count as not correct, so "
+        "accuracy says more about the form of answers than about their content. The column reason of generations says "
+        "why; a larger sampling.max_tokens helps where they were cut",
         numbers,
     )
 
 
 def filter_kept_something(lab: Lab, iteration: int) -> Finding:
     """The filter kept rows; how many problems got none."""
-    frame = lab.store.read(
-        "finetune_data", lab.plan.fingerprints[asset_name("finetune_data", iteration)], ["problem_id"]
-    )
+    frame = training_rows(lab, iteration)
     asked = lab.experiment.problems.train_per_iteration
     empty = 1.0 - frame["problem_id"].n_unique() / asked
     numbers = {"examples": frame.height, "problems_without_examples_fraction": empty}
     if frame.is_empty():
         return Finding(
-            False, "the filter kept no response: there is nothing to fine-tune on; lower its threshold", numbers
+            False,
+            "the filter kept no response: there is nothing to fine-tune on; lower its threshold (threshold_sweeps "
+            "shows how much each keeps)",
+            numbers,
         )
     return Finding(True, f"{frame.height} examples; of {asked} problems, {empty:.0%} have none", numbers)
 
@@ -206,17 +160,26 @@ def finite_loss(lab: Lab, asset: str, iteration: int | None) -> Finding:
 
 
 def gap_above_zero(lab: Lab, iteration: int) -> Finding:
-    """Every measured filter's gap on the evaluation split has an interval above zero."""
-    frame = _gap_rows(lab, iteration)
+    """Every measured filter's gap on the evaluation split has an interval above zero.
+
+    All are shown; the one that the loop lives on is not judged here but by its stopping rule, with its own limit.
+    """
+    watched = watched_filter(lab.experiment) if lab.experiment.iterations > 0 else None
     numbers, below = {}, []
-    for row in frame.iter_rows(named=True):
-        name = f"{row['verifier']} ({row['filter']})"
+    for row in _gap_rows(lab, iteration).iter_rows(named=True):
         known = row["gap"] is not None and row["gap_low"] is not None
-        numbers[name] = f"{row['gap']:+.3f} [{row['gap_low']:+.3f}, {row['gap_high']:+.3f}]" if known else "undefined"
-        if not known or row["gap_low"] <= 0.0:
-            below.append(f"{name} {numbers[name]}")
+        text = interval_text(row["gap"], row["gap_low"], row["gap_high"]) if known else "undefined"
+        numbers[row["rule"]] = text
+        if row["rule"] != watched and (not known or row["gap_low"] <= 0.0):
+            below.append(f"{row['rule']} {text}")
     if below:
-        return Finding(False, f"cannot be told from zero or less: {'; '.join(below)}", numbers)
+        return Finding(
+            False,
+            f"the gap cannot be told from zero or less: {'; '.join(below)}. What these filters keep is no better than "
+            "what the model answers anyway: do not train on them; try another threshold (threshold_sweeps) or another "
+            "verifier",
+            numbers,
+        )
     return Finding(True, "; ".join(f"{name} {text}" for name, text in numbers.items()), numbers)
 
 
@@ -237,7 +200,8 @@ def base_model_gate(lab: Lab) -> Finding:
     if malformed >= GATE_UNPARSEABLE_FRACTION:
         faults.append(f"{malformed:.1%} of its responses are unparseable, at or above {GATE_UNPARSEABLE_FRACTION:.0%}")
     if faults:
-        return Finding(False, f"the base model is not ready: {'; '.join(faults)}; train it longer", numbers)
+        said = f"the base model is not ready: {'; '.join(faults)}. A loop would train on noise; give model.steps more"
+        return Finding(False, said, numbers)
     return Finding(True, f"binary-CoT AUC {auroc:.3f}, {malformed:.1%} unparseable responses", numbers)
 
 

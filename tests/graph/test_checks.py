@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
 
+from ops.config import StopRule
 from ops.models import BuiltinModel, FolderModel
+from ops.stages.stopping_rules import RULES
 from ops.storage.schemas import polars_schema
 from ops.tasks.countdown import Countdown
 from ops.types import Problem
-from orchestration import checks
+from orchestration import checks, loop_checks
+
+LOOP = {
+    "iterations": 2,
+    "filter": SimpleNamespace(label="logit ≥ 0"),
+    "measured_filters": lambda: [SimpleNamespace(label="binary_cot ≥ 0.5"), SimpleNamespace(label="logit ≥ 0")],
+}
+"""Trained on by another filter than the one in the table."""
 
 
 def _lab(table: pl.DataFrame, **experiment: Any) -> Any:
@@ -40,6 +49,7 @@ def _gap(**columns: Any) -> pl.DataFrame:
         "split": "eval",
         "verifier": "binary_cot",
         "filter": "threshold",
+        "rule": "binary_cot ≥ 0.5",
         "gap": 0.2,
         "gap_low": 0.1,
         "gap_high": 0.3,
@@ -119,14 +129,59 @@ def test_finite_loss(loss: float | None, steps: int | None, passes: bool) -> Non
     ],
 )
 def test_gap_above_zero(columns: dict[str, Any], passes: bool) -> None:
-    finding = checks.gap_above_zero(_lab(_gap(**columns)), 0)
+    finding = checks.gap_above_zero(_lab(_gap(**columns), **LOOP), 0)
     assert finding.passed is passes
-    assert "binary_cot (threshold)" in finding.sentence
+    assert "binary_cot ≥ 0.5" in finding.sentence
+    assert ("do not train on them" in finding.sentence) is not passes
 
 
 def test_gap_above_zero_ignores_the_training_split() -> None:
     table = pl.concat([_gap(), _gap(split="train", gap=-0.1, gap_low=-0.2, gap_high=0.0)])
-    assert checks.gap_above_zero(_lab(table), 0).passed
+    assert checks.gap_above_zero(_lab(table, **LOOP), 0).passed
+
+
+def test_gap_above_zero_leaves_the_filter_that_is_trained_on_to_its_stopping_rule() -> None:
+    table = _gap(rule="logit ≥ 0", gap=0.0, gap_low=-0.1, gap_high=0.1)
+    finding = checks.gap_above_zero(_lab(table, **LOOP), 0)
+    assert finding.passed and finding.numbers == {"logit ≥ 0": "+0.000 [-0.100, +0.100]"}
+    gold = {**LOOP, "filter": SimpleNamespace(label="gold labels")}  # the first measured one, binary_cot, stands in
+    assert not checks.gap_above_zero(_lab(table, **gold), 0).passed
+    assert checks.gap_above_zero(_lab(_gap(gap_low=-0.1), **gold), 0).passed
+    nothing_is_trained = {**LOOP, "iterations": 0}
+    assert not checks.gap_above_zero(_lab(table, **nothing_is_trained), 0).passed
+
+
+def _judged(**columns: Any) -> pl.DataFrame:
+    rows = [
+        {"rule": name, "stops": False, "value": None, "low": None, "high": None, "limit": 0.0, "fires": None}
+        | {"sentence": f"about {name}"}
+        | (columns if name == "diversity_collapsed" else {})
+        for name in ("gap_closed", "diversity_collapsed", "drift_grows")
+    ]
+    return pl.DataFrame(rows, schema=polars_schema("stopping_rules"))
+
+
+@pytest.mark.parametrize(("fires", "stops", "passes"), [(True, True, False), (True, False, False), (False, True, True)])
+def test_a_rule_that_fires_fails_its_check_in_its_own_words(fires: bool, stops: bool, passes: bool) -> None:
+    table = _judged(fires=fires, stops=stops, value=-0.2, low=-0.3, high=-0.1)
+    finding = loop_checks.rule_holds(_lab(table), 1, "diversity_collapsed")
+    assert finding.passed is passes
+    assert finding.sentence == "about diversity_collapsed"
+    numbers = {"limit": 0.0, "ends_the_loop": fires and stops, "value": "-0.200 [-0.300, -0.100]"}
+    assert finding.numbers == numbers
+
+
+def test_a_rule_that_cannot_be_judged_is_no_warning() -> None:
+    finding = loop_checks.rule_holds(_lab(_judged()), 0, "drift_grows")
+    assert finding.passed and finding.numbers == {"limit": 0.0, "ends_the_loop": False}
+
+
+def test_every_stopping_rule_has_its_check_and_all_of_them_only_warn() -> None:
+    assert {rule for rule, _ in loop_checks.RULE_CHECKS.values()} == set(get_args(StopRule)) == set(RULES)
+    built = [spec for item in loop_checks.build_loop_checks(2) for spec in item.check_specs]
+    assert {spec.name for spec in built} == set(loop_checks.RULE_CHECKS)
+    assert {spec.asset_key.to_user_string() for spec in built} == {"iteration_2/stopping_rules"}
+    assert not any(spec.blocking for spec in built)
 
 
 @pytest.mark.parametrize(
