@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from ops.adapt import ADAPTATIONS
 from ops.builtin.sizes import RECIPES
 from ops.engines import ENGINES
 from ops.errors import DatasetError, ExperimentError, MindgapError
 from ops.explain import explain, show
-from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel
+from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel, RegistryModel
 from ops.recorded import score_columns
 from ops.selection import FILTERS
 from ops.tasks import TASKS
@@ -111,7 +112,7 @@ class Experiment(Strict):
 
     name: str = Field(pattern=NAME_PATTERN)
     hypothesis: str = Field(min_length=10)
-    model: Annotated[BuiltinModel | FolderModel | HubModel | RecordedModel, Field(discriminator="kind")]
+    model: Annotated[AskableModel | RecordedModel, Field(discriminator="kind")]
     task: union(TASKS)  # type: ignore[valid-type]
     problems: Problems = Problems()
     sampling: Sampling = Sampling()
@@ -120,6 +121,7 @@ class Experiment(Strict):
     filter: union(FILTERS) = FILTERS["none"]()  # type: ignore[valid-type]
     gap_filters: FromList[tuple[union(FILTERS), ...]] = ()  # type: ignore[valid-type]
     iterations: int = Field(3, ge=0, le=20)
+    adapt: union(ADAPTATIONS) | None = None  # type: ignore[valid-type]
     training: union(METHODS) = METHODS["sft"]()  # type: ignore[valid-type]
     engine: union(ENGINES) = ENGINES["transformers"]()  # type: ignore[valid-type]
     statistics: Statistics = Statistics()
@@ -150,7 +152,9 @@ class Experiment(Strict):
         self._check_verifiers()
         self._check_engine()
         self._check_filters()
+        self._check_adapt()
         self._check_models()
+        self._check_stop()
         if self.sampling.temperature == 0.0 and max(self.sampling.n_train, self.sampling.n_eval) > 1:
             raise ValueError("sampling.temperature: above 0 when n is above 1 (greedy samples are all the same)")
         if (self.problems.train_file is None) != (self.problems.eval_file is None):
@@ -201,6 +205,15 @@ class Experiment(Strict):
                     f"verifiers[{i}].name: no {verifier.name} with engine {engine.name}, which is told to ask for no "
                     "log-probabilities (logprobs: true, where the server has them)"
                 )
+        if self.monitoring.kl_responses and (engine.replays or not engine.reads_distributions):
+            why = (
+                "no model here wrote the responses"
+                if engine.replays
+                else "it cannot read given texts, transformers can"
+            )
+            raise ValueError(
+                f"monitoring.kl_responses: 0 with engine {engine.name} ({why}), got {self.monitoring.kl_responses}"
+            )
         if not engine.loads_checkpoints:
             self._check_one_model()
 
@@ -228,6 +241,23 @@ class Experiment(Strict):
                 if name not in names:
                     raise ValueError(f"{field}.verifier: one of the listed verifiers ({', '.join(names)}), got {name}")
 
+    def _check_adapt(self) -> None:
+        if self.adapt is None:
+            return
+        if self.engine.replays:
+            raise ValueError("adapt: null with engine replay (recorded responses have been sampled already)")
+        if self.iterations == 0:
+            raise ValueError("adapt: null with iterations: 0 (it chooses what the next model is trained on)")
+        if self.adapt.problems > self.problems.train_per_iteration:
+            raise ValueError(
+                f"adapt.problems: at most problems.train_per_iteration ({self.problems.train_per_iteration}), "
+                f"got {self.adapt.problems}"
+            )
+        try:
+            self.adapt.check(self.filter, {verifier.called: verifier for verifier in self.verifiers})
+        except ValueError as error:
+            raise ValueError(f"adapt.{error}") from None
+
     def _check_models(self) -> None:
         if isinstance(self.model, RecordedModel) and not self.engine.replays:
             raise ValueError("model.kind: builtin, folder or hub (recorded goes with engine replay), got recorded")
@@ -242,6 +272,20 @@ class Experiment(Strict):
         if not isinstance(self.model, BuiltinModel) and self.iterations > 0 and self.training.replay_fraction > 0:
             raise ValueError(
                 "training.replay_fraction: 0 with a model that is not built in (there are no pretraining documents)"
+            )
+
+    def _check_stop(self) -> None:
+        for i, rule in enumerate(self.stop):
+            if rule in self.stop[:i]:
+                raise ValueError(f"stop[{i}]: each rule once, {rule} is there already")
+        if self.stop and self.iterations == 0:
+            raise ValueError("stop: nothing with iterations: 0, where there is no loop to end")
+        if "diversity_collapsed" in self.stop and self.sampling.n_eval < 2:
+            raise ValueError("sampling.n_eval: at least 2 with stop diversity_collapsed (pass@1 is accuracy), got 1")
+        if "drift_grows" in self.stop and all(item.score_range is None for item in self.verifiers):
+            raise ValueError(
+                "stop: no drift_grows where no verifier's scores have a range (drift is the mean score as a "
+                "probability, minus accuracy)"
             )
 
     def _check_capacity(self) -> None:
@@ -315,12 +359,12 @@ def validated_file(path: Path, where: str, kind: type[_Named], remedy: str) -> _
 def with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
     """Make relative paths relative to the experiment file, and refuse files that are not there."""
     update: dict[str, Any] = {}
-    if isinstance(experiment.model, FolderModel):
-        update["model"] = with_folder(experiment.model, folder, where, "model.path")
+    if isinstance(experiment.model, FolderModel | RegistryModel):
+        update["model"] = _with_place(experiment.model, folder, where, "model")
     verifiers = list(experiment.verifiers)
     for i, model in experiment.verifier_models():
-        if isinstance(model, FolderModel):
-            found = with_folder(model, folder, where, f"verifiers[{i}].model.path")
+        if isinstance(model, FolderModel | RegistryModel):
+            found = _with_place(model, folder, where, f"verifiers[{i}].model")
             verifiers[i] = verifiers[i].model_copy(update={"model": found})
     if verifiers != list(experiment.verifiers):
         update["verifiers"] = tuple(verifiers)
@@ -357,12 +401,13 @@ def with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
 def _check_token_limits(experiment: Experiment, where: str) -> None:
     """The default limits are made for the built-in models' notation; a checkpoint that reasons would be cut."""
     missing = []
-    if isinstance(experiment.model, FolderModel | HubModel) and not experiment.engine.replays:
+    if isinstance(experiment.model, FolderModel | HubModel | RegistryModel) and not experiment.engine.replays:
         missing += [] if "max_tokens" in experiment.sampling.model_fields_set else ["sampling.max_tokens"]
     for i, verifier in enumerate(experiment.verifiers):
         if "max_tokens" in type(verifier).model_fields and "max_tokens" not in verifier.model_fields_set:
             asked = verifier.model or experiment.model
-            missing += [f"verifiers[{i}].max_tokens"] if isinstance(asked, FolderModel | HubModel) else []
+            is_own = isinstance(asked, FolderModel | HubModel | RegistryModel)
+            missing += [f"verifiers[{i}].max_tokens"] if is_own else []
     if missing:
         raise ExperimentError(
             where,
@@ -395,6 +440,20 @@ def _with_recorded(verifiers: list[Any], path: str, where: str) -> tuple[Any, ..
             remedy=f"list it under another name: {{name: recorded, column: {name}, label: recorded-{name}}}",
         )
     return (*verifiers, *new)
+
+
+def _with_place(model: FolderModel | RegistryModel, folder: Path, where: str, field: str) -> FolderModel:
+    """The model with its folder: of a registry model that of the version that answers now."""
+    if isinstance(model, FolderModel):
+        return with_folder(model, folder, where, f"{field}.path")
+    from ops.checkpoints import find_registered
+
+    try:
+        return find_registered(model)
+    except MindgapError as error:
+        wrong = (error.field or "").replace("model", field, 1) or field
+        problem = f"{error.where}: {error.problem}"
+        raise ExperimentError(where, problem, field=wrong, remedy=error.remedy or REMEDY) from None
 
 
 def with_folder(model: FolderModel, folder: Path, where: str, field: str) -> FolderModel:

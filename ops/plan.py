@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ops.adapt.base import Adaptation
 from ops.builtin.sizes import RECIPES
 from ops.config import Experiment
 from ops.identity import fingerprint
@@ -26,6 +27,7 @@ CODE_VERSIONS = {
     "base_model": "1",
     "samples": "1",
     "grades": "1",
+    "sampling_choices": "1",
     "generations": "2",
     "verifications": "2",
     "scores": "1",
@@ -55,6 +57,7 @@ CODE_VERSIONS = {
 """Bumped by hand when a step would compute something else from the same inputs."""
 
 ITERATION_ASSETS = (
+    "sampling_choices",  # with ``adapt`` only; no asset of the graph: the step that samples commits it
     "generations",
     "verification_scores",
     "gap_metrics",
@@ -86,7 +89,7 @@ VERIFIER_ASSETS = ("verifier_metrics", "calibration_bins", "threshold_sweeps", "
 MEASURED_ASSETS = ("gap_metrics", *VERIFIER_ASSETS, "diversity_metrics", "policy_shift")
 """Tables that are estimated at every iteration with the experiment's statistics."""
 
-ESTIMATED_ASSETS = (*MEASURED_ASSETS, *CHANGE_ASSETS, "selection_metrics", "saturation")
+ESTIMATED_ASSETS = ("sampling_choices", *MEASURED_ASSETS, *CHANGE_ASSETS, "selection_metrics", "saturation")
 """All that draw from ``statistics.seed``."""
 
 
@@ -108,7 +111,9 @@ class Plan:
     Attributes:
         fingerprints: by asset name.
         models: the model that generates at iteration k, k = 0..iterations.
-        sample_pools: pool of single samples at iteration k.
+        sample_pools: pool of single samples at iteration k, drawn at ``sampling.temperature``.
+        pilot_pools: per iteration, the pool of single samples at each temperature to choose from; empty without
+            ``adapt``. One of them is the training responses' own: known when ``sampling_choices`` is there.
         verification_pools: per iteration, the pool of single verifications of every verifier that asks a model, by its
             label.
         verifier_models: the model that a cross-verifier asks, by label; the others ask the generator.
@@ -119,6 +124,7 @@ class Plan:
     fingerprints: Mapping[str, str]
     models: tuple[str, ...]
     sample_pools: tuple[str, ...]
+    pilot_pools: tuple[Mapping[float, str], ...]
     verification_pools: tuple[Mapping[str, str], ...]
     verifier_models: Mapping[str, str]
     base_logprob_pool: str
@@ -145,12 +151,20 @@ def make_plan(experiment: Experiment) -> Plan:
     others = {experiment.verifiers[i].called: model_fingerprint(model) for i, model in experiment.verifier_models()}
     prints["base_model"] = _models_fingerprint(experiment, models[0], others)
     sample_pools: list[str] = []
+    pilot_pools: list[dict[float, str]] = []
     verification_pools: list[dict[str, str]] = []
     for k in range(experiment.iterations + 1):
         sample_pools.append(_pool_fingerprint(experiment, models[k]))
-        train_responses, generations = _responses_fingerprints(experiment, k, sample_pools[k], train_set, eval_set)
         pools = _verification_pools(experiment, others, models[k])
         verification_pools.append(pools)
+        pilot_pools.append(_pilot_pools(experiment, models[k]))
+        decision = None
+        if experiment.adapt is not None:
+            decision = _decision_fingerprint(experiment, k, experiment.adapt, pilot_pools[k], train_set, pools)
+            prints[asset_name("sampling_choices", k)] = _choices_fingerprint(experiment, decision)
+        train_responses, generations = _responses_fingerprints(
+            experiment, k, sample_pools[k], train_set, eval_set, decision
+        )
         scores = fingerprint(
             "verification_scores",
             CODE_VERSIONS["verification_scores"],
@@ -182,25 +196,66 @@ def make_plan(experiment: Experiment) -> Plan:
         fingerprints=prints,
         models=tuple(models),
         sample_pools=tuple(sample_pools),
+        pilot_pools=tuple(pilot_pools),
         verification_pools=tuple(verification_pools),
         verifier_models=others,
         base_logprob_pool=base_logprobs,
     )
 
 
+def _pilot_pools(experiment: Experiment, model: str) -> dict[float, str]:
+    temperatures = () if experiment.adapt is None else experiment.adapt.temperatures
+    return {value: _pool_fingerprint(experiment, model, value) for value in temperatures}
+
+
+def _decision_fingerprint(
+    experiment: Experiment,
+    iteration: int,
+    adapt: Adaptation,
+    pilots: Mapping[float, str],
+    train_set: str,
+    pools: Mapping[str, str],
+) -> str:
+    """Of the choice of temperature and threshold: of everything that decides it, and nothing that only describes it."""
+    scores = _score_prints(experiment, pools, "")
+    filters = [[item.model_dump(), type(item).version] for item in adapt.filters(experiment.filter)]
+    about = {
+        "adapt": adapt,
+        "version": type(adapt).version,
+        "filters": filters,
+        "target": experiment.monitoring.balance_target,
+        "n": experiment.sampling.n_train,
+        "iteration": iteration,
+        "grader": [experiment.task.name, type(experiment.task).grader_version],
+    }
+    read = {f"scores {name}": scores[f"scores {name}"] for name in experiment.filter.verifier_names}
+    inputs = {"problems": train_set, **{f"pilot {i}": pool for i, pool in enumerate(pilots.values())}, **read}
+    return fingerprint("sampling_decision", CODE_VERSIONS["sampling_choices"], about, inputs)
+
+
+def _choices_fingerprint(experiment: Experiment, decision: str) -> str:
+    """Of the table: its intervals need the statistics, which must not decide what is sampled."""
+    about = {"statistics": experiment.statistics}
+    return fingerprint("sampling_choices", CODE_VERSIONS["sampling_choices"], about, {"decision": decision})
+
+
 def _responses_fingerprints(
-    experiment: Experiment, iteration: int, pool: str, train_set: str, eval_set: str
+    experiment: Experiment, iteration: int, pool: str, train_set: str, eval_set: str, decision: str | None
 ) -> tuple[str, str]:
-    """Of the training responses of an iteration, and of the whole table ``generations``."""
+    """Of the training responses of an iteration, and of the whole table ``generations``.
+
+    Where the temperature of the training responses is chosen, the ``decision`` stands for their pool.
+    """
     sampling, code = experiment.sampling, CODE_VERSIONS["generations"]
     grader = [experiment.task.name, type(experiment.task).grader_version]
     train_responses = fingerprint(
         "generations",
         code,
         {"split": "train", "n": sampling.n_train, "iteration": iteration, "grader": grader},
-        {"samples": pool, "problems": train_set},
+        {"samples": pool if decision is None else decision, "problems": train_set},
     )
     inputs = {"train_responses": train_responses, "eval_problems": eval_set}
+    inputs |= {} if decision is None else {"eval_samples": pool}
     return train_responses, fingerprint("generations", code, {"n_eval": sampling.n_eval}, inputs)
 
 
@@ -284,8 +339,9 @@ def _over_iterations(experiment: Experiment, prints: Mapping[str, str], base_log
             add("problem_flips", k, {"statistics": statistics}, generated)
         rules = {"stop": list(experiment.stop), **limits.model_dump(exclude={"unparseable_fraction"})}
         changes = {"iteration_changes": known("iteration_changes", k)} if k > 0 else {}
-        decided = {asset: known(asset, k) for asset in ("gap_metrics", "verifier_metrics", "diversity_metrics")}
-        add("stopping_rules", k, {"rules": rules, "filter": experiment.filter}, decided | changes)
+        decided = {"gap_metrics": known("gap_metrics", k)} | changes
+        about = {"rules": rules, "filter": experiment.filter, "last": k == experiment.iterations}
+        add("stopping_rules", k, about, decided)
         if k < experiment.iterations:
             chosen = {"finetune_data": known("finetune_data", k), "generations": known("generations", k)}
             about = {"statistics": statistics, "balance_target": monitoring.balance_target}
@@ -295,6 +351,9 @@ def _over_iterations(experiment: Experiment, prints: Mapping[str, str], base_log
         for k in range(experiment.iterations + 1)
         for asset in ("generations", "verification_scores")
     }
+    if experiment.stop:  # they decide where the curves end
+        ends = [asset_name("stopping_rules", k) for k in range(experiment.iterations)]
+        measured |= {name: new[name] for name in ends}
     add("saturation", None, {"filters": filters, "statistics": statistics}, measured)
     return new
 
@@ -322,11 +381,12 @@ def _finetune_data_fingerprint(experiment: Experiment, train_responses: str, sco
     )
 
 
-def _pool_fingerprint(experiment: Experiment, model: str) -> str:
-    """Of single samples: drawn from a model, or recorded in a file."""
+def _pool_fingerprint(experiment: Experiment, model: str, temperature: float | None = None) -> str:
+    """Of single samples: drawn from a model, at another temperature than the experiment's, or recorded in a file."""
     if experiment.engine.replays:
         return fingerprint("samples", CODE_VERSIONS["samples"], None, {"recorded": _recorded_digest(experiment)})
     settings = experiment.sampling.model_dump(exclude={"n_train", "n_eval"})
+    settings |= {} if temperature is None else {"temperature": temperature}
     about = {"sampling": settings, "prompts": prompt_identity(experiment, askable(experiment.model), "solve")}
     return fingerprint("samples", CODE_VERSIONS["samples"], about, {"model": model})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -54,7 +54,8 @@ def verify_responses(lab: Lab, iteration: int) -> dict[str, Any]:
             blocks = _blocks(lab, iteration, verifier, problems)
             owed = sum(len(_missing(items, have)) for items in blocks)
         if owed:
-            numbers |= _score(lab, iteration, verifier, problems, have, owed, pool)
+            blocks = _blocks(lab, iteration, verifier, problems)
+            numbers |= _score(lab, iteration, verifier, blocks, have, owed, pool)
         numbers["scored"] += owed
     return numbers
 
@@ -120,14 +121,32 @@ def _missing(items: list[VerificationItem], have: KeySet) -> list[VerificationIt
     return [item for item in items if item.group in groups] if groups else missing
 
 
+def verify_items(
+    lab: Lab, iteration: int, verifier: ModelVerifier, blocks: Sequence[list[VerificationItem]], what: str
+) -> int:
+    """Score what of some items is not scored yet (GPU); the number of verifications that were asked for.
+
+    Args:
+        blocks: lists of items, whole groups in each.
+        what: said of the progress.
+    """
+    pool = verification_pool(lab, iteration, verifier)
+    have = pool.key_set()
+    owed = sum(len(_missing(items, have)) for items in blocks)
+    if owed:
+        _score(lab, iteration, verifier, blocks, have, owed, pool, what)
+    return owed
+
+
 def _score(
     lab: Lab,
     iteration: int,
     verifier: ModelVerifier,
-    problems: Mapping[str, Problem],
+    blocks: Iterable[list[VerificationItem]],
     have: KeySet,
     owed: int,
     pool: Pool,
+    doing: str = "verifying",
 ) -> dict[str, Any]:
     """Ask for the ``owed`` verifications that are missing and commit what comes."""
     engine, prompts = Fitting(lab.engine(iteration, verifier)), lab.prompt_format(verifier.model)
@@ -140,7 +159,7 @@ def _score(
     before = engine.usage()
     start = last = time.monotonic()
     with ChunkWriter(commit) as writer:
-        for block in _blocks(lab, iteration, verifier, problems):
+        for block in blocks:
             items = _missing(block, have)
             for finished in verifier.verify(engine, prompts, items) if items else ():
                 seconds = (time.monotonic() - last) / max(1, len(finished))
@@ -150,7 +169,7 @@ def _score(
                 done += len(finished)
                 last = time.monotonic()  # what the commits took is nobody's cost
                 rate = done / (last - start)
-                what = f"iteration {iteration}: verifying by {verifier.called}"
+                what = f"iteration {iteration}: {doing} by {verifier.called}"
                 lab.progress(what, done, owed, {"responses/s": rate})
     seconds = time.monotonic() - start
     numbers = {f"{verifier.called}_seconds": seconds, f"{verifier.called}_responses_per_second": owed / seconds}

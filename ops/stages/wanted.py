@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from ops.identity import response_id, seed_of
 from ops.lab import Lab
-from ops.stages.problems import problems_of
 from ops.storage.keys import KeySet
 from ops.types import Problem
 
@@ -43,11 +42,11 @@ def n_samples(lab: Lab, problem: Problem) -> int:
     return sampling.n_train if problem.split == "train" else sampling.n_eval
 
 
-def asks_of(lab: Lab, iteration: int) -> list[Ask]:
-    """Every prompt of the iteration in the order of its problems."""
+def asks_for(lab: Lab, problems: Iterable[Problem]) -> list[Ask]:
+    """The prompts of some problems of one iteration, in their order."""
     prompts = lab.prompt_format()
     by_prompt: dict[str, list[Problem]] = {}
-    for problem in problems_of(lab, iteration):
+    for problem in problems:
         by_prompt.setdefault(prompts.solve(problem), []).append(problem)
     return [
         Ask(prompt, tuple(problems), max(n_samples(lab, problem) for problem in problems))

@@ -29,6 +29,15 @@ COLUMNS: dict[str, dict[str, str]] = {
         "answer": "VARCHAR",
         "train_iteration": "INTEGER",  # the iteration that trains on it; NULL for the eval split
     },
+    "sampling_choices": {
+        "temperature": "DOUBLE",
+        "rule": "VARCHAR",  # the filter in words
+        "threshold": "DOUBLE",  # of the filter; NULL where it has none
+        "n_problems": "INTEGER",  # of the pilot
+        "n_responses": "INTEGER",
+        **_interval("balance_score", "kept_per_problem", "precision"),
+        "chosen": "BOOLEAN",
+    },
     "generations": {
         "split": "VARCHAR",
         "problem_id": "VARCHAR",
