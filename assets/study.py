@@ -1,11 +1,12 @@
 """A study's assets, without partitions: they look at all experiments of every study."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from assets.arms import ARM_STAGES, opened_arms
 from assets.common import OWNERS, iteration_key
 from assets.metadata import shown
 from ops.errors import MindgapError
@@ -16,15 +17,20 @@ from ops.stages.study_findings import measure_findings
 from ops.stages.study_report import write_study_report
 from ops.stages.study_scaling import measure_cross, measure_scaling
 from ops.storage.catalog import rebuild_catalog
-from ops.study_files import load_studies
+from ops.study import LoadedStudy
+from ops.study_files import load_any_study, load_studies
 from ops.study_plan import StudyBench
 from ops.types import StageResult
 
 STUDY_GROUP = "study"
 
-Stage = Callable[[StudyBench], Sequence[StageResult]]
+Stage = Callable[[Any], Sequence[StageResult]]
+"""Takes the bench of a study."""
 
-STAGES: dict[str, tuple[Stage, set[str], tuple[str, ...], str]] = {
+Stages = Mapping[str, tuple[Stage, set[str], tuple[str, ...], str]]
+"""By asset: what it runs, its kinds, the assets of iterations that it reads, its description."""
+
+STAGES: Stages = {
     "scaling_law": (
         measure_scaling,
         {"polars", "duckdb"},
@@ -55,46 +61,66 @@ class StudyConfig(dg.Config):
     studies: list[str] = []  # noqa: RUF012  (Dagster copies it, as pydantic does)
 
 
-def _asset(name: str, upstream: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
-    stage, kinds, read, description = STAGES[name]
+def _asset(
+    name: str,
+    upstream: Sequence[str],
+    stages: Stages,
+    opened: Callable[[dg.AssetExecutionContext, Sequence[str]], Sequence[Any] | None],
+) -> dg.AssetsDefinition:
+    """An asset over the studies of one kind; a run that names studies of the other kind only leaves it alone."""
+    stage, kinds, read, description = stages[name]
 
     @dg.asset(
         key=dg.AssetKey(name),
         group_name=STUDY_GROUP,
-        deps=[*upstream, *(iteration_key(0, asset) for asset in read)],
+        deps=[*(dg.AssetKey(other) for other in upstream), *(iteration_key(0, asset) for asset in read)],
         owners=OWNERS,
         kinds=kinds,
         description=description,
         code_version=CODE_VERSIONS[name],
         tags={"mindgap/resource": "cpu"},
         op_tags=CPU_TAGS,
+        output_required=False,
     )
-    def over_experiments(context: dg.AssetExecutionContext, config: StudyConfig) -> dg.MaterializeResult:
+    def over_experiments(context: dg.AssetExecutionContext, config: StudyConfig) -> Iterator[dg.MaterializeResult]:
         try:
-            results = [result for bench in opened_studies(context, config.studies) for result in stage(bench)]
+            benches = opened(context, config.studies)
+            results = [result for bench in benches or () for result in stage(bench)]
         except MindgapError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
+        if benches is None:
+            context.log.info("nothing to do: the named studies are of another kind, or nothing of them is measured")
+            return
         if results:
             rebuild_catalog(home_folder())
         version = hashlib.blake2b("".join(item.fingerprint for item in results).encode(), digest_size=8).hexdigest()
-        return dg.MaterializeResult(metadata=metadata_of(results), data_version=dg.DataVersion(version))
+        yield dg.MaterializeResult(metadata=metadata_of(results), data_version=dg.DataVersion(version))
 
     return over_experiments
 
 
-def opened_studies(context: dg.AssetExecutionContext, names: Sequence[str]) -> list[StudyBench]:
-    """The named studies, or all complete ones; a named one may be incomplete, which is said in the log."""
+def opened_studies(context: dg.AssetExecutionContext, names: Sequence[str]) -> list[StudyBench] | None:
+    """The named studies of models x tasks x verifiers, or all complete ones; None where other studies are named only.
+
+    A named one may be incomplete, which is said in the log.
+
+    Raises:
+        ExperimentError: when a named study cannot be used.
+    """
     if names:
-        benches = [StudyBench.open(name, run_id=context.run_id) for name in names]
+        named = [load_any_study(studies_folder() / f"{name}.yaml") for name in names]
+        benches = [StudyBench.open(item, run_id=context.run_id) for item in named if isinstance(item, LoadedStudy)]
         for bench in benches:
             for missing in bench.missing:
                 context.log.warning(f"study {bench.study.name}: experiment {missing} is not complete: left out")
-        return benches
+        return benches or None
     good, bad = load_studies(studies_folder())
     for error in bad.values():
         context.log.warning(f"study left out: {error}")
     benches = []
     for loaded in good.values():
+        if not isinstance(loaded, LoadedStudy):
+            continue
         bench = StudyBench.open(loaded, run_id=context.run_id, register=False)
         if bench.is_complete:
             benches.append(StudyBench.open(loaded, run_id=context.run_id))
@@ -114,8 +140,10 @@ def metadata_of(results: Sequence[StageResult]) -> dict[str, Any]:
     return metadata
 
 
-scaling_law = _asset("scaling_law", ())
-cross_verification = _asset("cross_verification", ())
-study_report = _asset("study_report", (dg.AssetKey("scaling_law"), dg.AssetKey("cross_verification")))
+scaling_law = _asset("scaling_law", (), STAGES, opened_studies)
+cross_verification = _asset("cross_verification", (), STAGES, opened_studies)
+study_report = _asset("study_report", ("scaling_law", "cross_verification"), STAGES, opened_studies)
+arm_comparison = _asset("arm_comparison", (), ARM_STAGES, opened_arms)
+arms_report = _asset("arms_report", ("arm_comparison",), ARM_STAGES, opened_arms)
 
-STUDY_ASSETS = [scaling_law, cross_verification, study_report]
+STUDY_ASSETS = [scaling_law, cross_verification, study_report, arm_comparison, arms_report]

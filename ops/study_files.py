@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ops.arms import LoadedArms
+from ops.arms_files import load_arms
 from ops.builtin.sizes import recipe_of
 from ops.config import (
     Experiment,
@@ -25,12 +27,23 @@ from ops.errors import ExperimentError
 from ops.explain import explain
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel
 from ops.study import LoadedStudy, Member, Study, StudyModel, StudyTask, crossed_label
+from ops.yaml_file import read_mapping
 
 REMEDY = "see docs/studies.md for every field, or copy studies/builtin.yaml"
 
 
+def load_any_study(path: str | Path) -> LoadedStudy | LoadedArms:
+    """Read, validate and expand one file of ``studies/``: a study of arms where it has the key ``arms``.
+
+    Raises:
+        ExperimentError: as ``load_study`` and ``ops.arms_files.load_arms`` do.
+    """
+    path = Path(path)
+    return load_arms(path) if "arms" in read_mapping(path, shown_path(path)) else load_study(path)
+
+
 def load_study(path: str | Path) -> LoadedStudy:
-    """Read, validate and expand one study file; relative paths start at it.
+    """Read, validate and expand one file of models x tasks x verifiers; relative paths start at it.
 
     Raises:
         ExperimentError: names the file, the first wrong field, what was found and what was expected.
@@ -140,13 +153,13 @@ def _renamed(error: ExperimentError, study: Study, task: str, model: str) -> Exp
     return ExperimentError(error.where, problem, field=wrong or None, remedy=error.remedy)
 
 
-def load_studies(folder: str | Path) -> tuple[dict[str, LoadedStudy], dict[str, ExperimentError]]:
+def load_studies(folder: str | Path) -> tuple[dict[str, LoadedStudy | LoadedArms], dict[str, ExperimentError]]:
     """All studies of a folder by name, and the errors of those files that cannot be used."""
-    good: dict[str, LoadedStudy] = {}
+    good: dict[str, LoadedStudy | LoadedArms] = {}
     bad: dict[str, ExperimentError] = {}
     for path in sorted(Path(folder).glob("*.yaml")):
         try:
-            good[path.stem] = load_study(path)
+            good[path.stem] = load_any_study(path)
         except ExperimentError as error:
             bad[path.stem] = error
     return good, bad
@@ -162,7 +175,7 @@ def find_experiment(name: str, experiments: Path, studies: Path) -> Experiment:
     if not path.is_file():
         for file in sorted(studies.glob("*.yaml")):
             if name.startswith(f"{file.stem}-"):
-                for member in load_study(file).members:
+                for member in load_any_study(file).members:
                     if member.experiment.name == name:
                         return member.experiment
     return load_experiment(path)

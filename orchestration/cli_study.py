@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ops.arms import LoadedArms
+from ops.arms_plan import ArmsBench
+from ops.config import Experiment
 from ops.errors import MindgapError
 from ops.gpu_ops import INTERRUPTED
 from ops.lab import PROJECT, known_experiments, studies_folder
 from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
 from ops.study import LoadedStudy
-from ops.study_files import load_study
+from ops.study_files import load_any_study
 from ops.study_plan import StudyBench, all_members
 from orchestration.cli_run import FAILED, INVALID, OK, cause, execute, run_one
 from orchestration.instance import open_instance, prepare_environment
@@ -46,8 +49,8 @@ def run_study(name: str, *, report_only: bool, verbose: bool) -> int:
     with open_instance() as instance:
         for line in recover(instance, home):
             click.echo(f"recovered: {line}", err=True)
-        names = [member.experiment.name for member in all_members(loaded)]
-        missing = StudyBench.open(loaded, register=False).missing
+        names = [experiment.name for experiment in _experiments(loaded)]
+        missing = _bench(loaded).missing
         failed: list[str] = []
         if not report_only:
             add_partitions(instance, names)
@@ -57,8 +60,7 @@ def run_study(name: str, *, report_only: bool, verbose: bool) -> int:
                     failed.append(experiment)
                     if _was_interrupted(instance, experiment):
                         return FAILED
-            missing = StudyBench.open(loaded, register=False).missing
-        if len(missing) == len(names):
+        if not _bench(loaded).labs:
             remedy = f"run `mindgap study {name}`" if report_only else "see above why"
             click.echo(f"mindgap: study {name} has no complete experiment; {remedy}", err=True)
             return INVALID if report_only else FAILED
@@ -67,7 +69,7 @@ def run_study(name: str, *, report_only: bool, verbose: bool) -> int:
         if not failed:
             click.echo(f"{name}: done in {time.monotonic() - start:.0f} s", err=True)
         sys.stderr.flush()
-        show_study(name)
+        show_study(loaded)
     if failed:
         click.echo(
             f"{name}: {len(failed)} of {len(names)} experiments failed and are missing from the report: "
@@ -103,18 +105,30 @@ def _was_interrupted(instance: DagsterInstance, experiment: str) -> bool:
     return False
 
 
-def _checked(name: str) -> tuple[LoadedStudy | None, list[MindgapError]]:
+def _experiments(loaded: LoadedStudy | LoadedArms) -> list[Experiment]:
+    """Of a study of either kind, in its order."""
+    members = loaded.members if isinstance(loaded, LoadedArms) else all_members(loaded)
+    return [member.experiment for member in members]
+
+
+def _bench(loaded: LoadedStudy | LoadedArms) -> StudyBench | ArmsBench:
+    """The study as it stands now; the catalog is not told."""
+    opened = ArmsBench.open if isinstance(loaded, LoadedArms) else StudyBench.open
+    return opened(loaded, register=False)  # type: ignore[arg-type]
+
+
+def _checked(name: str) -> tuple[LoadedStudy | LoadedArms | None, list[MindgapError]]:
     """The study, and what is wrong with it or with what its experiments point to."""
     try:
-        loaded = load_study(studies_folder() / f"{name}.yaml")
+        loaded = load_any_study(studies_folder() / f"{name}.yaml")
     except MindgapError as error:
         return None, [error]
     taken = known_experiments()[1].get(f"studies/{name}")
     errors: list[MindgapError] = [] if taken is None else [taken]
     try:
-        for member in all_members(loaded):
-            make_plan(member.experiment)
-            check_problem_files(member.experiment)
+        for experiment in _experiments(loaded):
+            make_plan(experiment)
+            check_problem_files(experiment)
     except MindgapError as error:
         errors.append(error)
     return loaded, errors
@@ -122,9 +136,9 @@ def _checked(name: str) -> tuple[LoadedStudy | None, list[MindgapError]]:
 
 def _run_assets(instance: DagsterInstance, name: str, verbose: bool) -> int:
     """``study_job`` for one study, in this process."""
-    from assets.study import STAGES
+    from assets.study import ARM_STAGES, STAGES
 
-    config: dict[str, Any] = {"ops": {asset: {"config": {"studies": [name]}} for asset in STAGES}}
+    config: dict[str, Any] = {"ops": {asset: {"config": {"studies": [name]}} for asset in (*STAGES, *ARM_STAGES)}}
     result = execute(instance, None, job_name="study_job", run_config=config, verbose=verbose)
     if result.success:
         return OK
@@ -133,17 +147,22 @@ def _run_assets(instance: DagsterInstance, name: str, verbose: bool) -> int:
     return FAILED
 
 
-def show_study(name: str) -> None:
-    """Print the findings, the gap tables and where the page is."""
+def show_study(loaded: LoadedStudy | LoadedArms) -> None:
+    """Print the findings, the tables of the study's kind and where the page is."""
     from rich.console import Console
 
+    from ops.reporting.arms_data import read_arms
+    from ops.reporting.arms_table import terminal_arms
     from ops.reporting.study_data import read_study
     from ops.reporting.study_table import terminal_findings
 
-    bench = StudyBench.open(name, register=False)
+    bench = _bench(loaded)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    console.print(terminal_findings(read_study(bench)))
-    folder = bench.folder
-    shown = folder.relative_to(PROJECT) if folder.is_relative_to(PROJECT) else folder
+    if isinstance(bench, ArmsBench):
+        console.print(terminal_arms(read_arms(bench)))
+    else:
+        console.print(terminal_findings(read_study(bench)))
+    shown = bench.folder.relative_to(PROJECT) if bench.folder.is_relative_to(PROJECT) else bench.folder
+    name = bench.study.name
     click.echo(f"\nThe report: {shown}/index.html (every table as CSV and Parquet beside it)")
     click.echo(f"By SQL:     mindgap sql \"FROM findings WHERE experiment = '{name}'\"")

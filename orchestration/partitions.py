@@ -11,7 +11,7 @@ from assets.common import EXPERIMENT
 from ops.config import Experiment
 from ops.errors import ExperimentError
 from ops.lab import experiments_folder, known_experiments, studies_folder
-from ops.study_files import load_study
+from ops.study_files import load_any_study
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -32,7 +32,7 @@ def experiment_names() -> list[str]:
 def _names_in(path: Path, modified_ns: int, size: int) -> tuple[str, ...]:
     """Of one study file, read again only when it has changed."""
     try:
-        return tuple(member.experiment.name for member in load_study(path).members)
+        return tuple(member.experiment.name for member in load_any_study(path).members)
     except ExperimentError as error:
         logging.getLogger("mindgap").warning("study left out: %s", error)
         return ()

@@ -1,0 +1,109 @@
+"""Arms: one experiment in several versions, each with several seeds, in one file ``studies/NAME.yaml``.
+
+An arm is what decides which responses are trained on (self-verified, cross-verified, gold labels, no filter ...). Every
+arm with every seed is an ordinary experiment named ``STUDY-ARM-sSEED``: a partition like any other, found by name,
+runnable alone. ``ops.arms_files`` expands and loads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ops.config import NAME_PATTERN, Experiment
+from ops.study import LABEL, MAX_LABEL
+from ops.variants import FromList, Seed, Strict
+from ops.verifiers.base import ModelVerifier
+
+Seeded = Literal["sampling", "training", "problems", "model"]
+MERGED = ("training", "problems", "sampling")
+"""Mappings of which an arm gives only the fields in which it differs; every other field it gives whole."""
+
+SHARED = ("task", "statistics")
+"""What arms that are compared problem by problem cannot differ in."""
+
+ArmKind = Literal["self", "cross", "gold", "none", "mixed"]
+
+
+class ArmStudy(Strict):
+    """What a researcher writes in ``studies/NAME.yaml`` to compare arms. The hypothesis comes first.
+
+    ``experiment`` holds the fields of an experiment that all arms share; ``arms`` by label those that replace them.
+    ``seeds`` are given to every part listed in ``seeded``. ``reference``: the arm that the answer compares with.
+    """
+
+    name: str = Field(pattern=NAME_PATTERN)
+    hypothesis: str = Field(min_length=10)
+    experiment: dict[str, Any]
+    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    seeds: FromList[tuple[Seed, ...]] = Field(min_length=1)
+    seeded: FromList[tuple[Seeded, ...]] = ("sampling", "training")
+    reference: str | None = None
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _no_change(cls, value: Any) -> Any:
+        """``unfiltered:`` with nothing behind it is the common experiment itself."""
+        return {key: {} if item is None else item for key, item in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _combinations(self) -> ArmStudy:
+        for label in self.arms:
+            if not re.match(LABEL, label):
+                raise ValueError(f"arms: labels of at most 31 lower-case letters, digits, - and _, got {label!r}")
+        for name in ("seeds", "seeded"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"{name}: each one once")
+        if self.reference is not None and self.reference not in self.arms:
+            raise ValueError(f"reference: one of the arms ({', '.join(self.arms)}), got {self.reference}")
+        for label, seed in itertools.product(self.arms, self.seeds):
+            if len(full := self.experiment_name(label, seed)) > MAX_LABEL:
+                raise ValueError(f"name: shorter, because the experiment {full} may have {MAX_LABEL} characters")
+        return self
+
+    def experiment_name(self, arm: str, seed: int) -> str:
+        """``iterate-self-s0``."""
+        return f"{self.name}-{arm}-s{seed}"
+
+
+@dataclass(frozen=True)
+class ArmMember:
+    """One experiment of a study of arms: an arm with a seed."""
+
+    experiment: Experiment
+    arm: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class LoadedArms:
+    """A file of arms, read, validated and expanded: arm by arm, seed by seed."""
+
+    study: ArmStudy
+    members: tuple[ArmMember, ...]
+    where: str
+
+
+def kind_of(experiment: Experiment) -> ArmKind:
+    """Who judges what an arm trains on: the generator itself, a fixed other model, the truth, nobody, or several.
+
+    An ensemble is what all its members are. Verifiers that ask no model (majority, say) count as the generator's own:
+    they read its responses only.
+    """
+    if experiment.filter.name in ("gold", "none"):
+        return "gold" if experiment.filter.name == "gold" else "none"
+    by_name = {item.called: item for item in experiment.verifiers}
+    asked: set[ArmKind] = set()
+    left = list(experiment.filter.verifier_names)
+    while left:
+        verifier = by_name[left.pop()]
+        members = () if isinstance(verifier, ModelVerifier) else getattr(verifier, "members", ())
+        left += members
+        if not members:
+            model = verifier.model if isinstance(verifier, ModelVerifier) else None
+            asked.add("self" if model in (None, experiment.model) else "cross")
+    return asked.pop() if len(asked) == 1 else "mixed"
