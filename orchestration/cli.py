@@ -57,10 +57,12 @@ def run(experiments: tuple[str, ...], every: bool, verbose: bool) -> None:
 @click.option("--report", "report_only", is_flag=True, help="Only the study's tables and report, from what is there.")
 @click.option("--verbose", is_flag=True, help="Show Dagster's own log as well.")
 def study(name: str, report_only: bool, verbose: bool) -> None:
-    """Run a study (studies/STUDY.yaml): every model on every task with every check, then one report.
+    """Run a study (studies/STUDY.yaml), then write its report: every model on every task with every check, or every
+    arm with every seed.
 
     \b
     Example: mindgap study builtin
+             mindgap study iterate
              mindgap study builtin --report
     """
     from orchestration.cli_study import run_study
@@ -105,16 +107,44 @@ def sql(statement: str, output: Path | None) -> None:
 
 @main.command()
 @click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT...")
-def report(experiments: tuple[str, ...]) -> None:
-    """Show experiments' results, and where their HTML pages are.
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the page to FILE, to send it.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+def report(experiments: tuple[str, ...], html: Path | None, open_page: bool) -> None:
+    """Show an experiment's results, all of them; of several, one short table each.
 
     \b
     Example: mindgap report demo
+             mindgap report demo --html demo.html
              mindgap report demo demo-gold demo-unfiltered
     """
-    from orchestration.cli_report import show_report
+    from orchestration.cli_report import open_pages, show_report, write_page
 
-    show_report(list(experiments))
+    if html is not None:
+        if len(experiments) != 1:
+            raise click.UsageError("--html takes one experiment")
+        write_page(experiments[0], html)
+        click.echo(f"{html}: one file, needs no network")
+    else:
+        show_report(list(experiments))
+    if open_page:
+        open_pages(list(experiments), html)
+
+
+@main.command()
+@click.argument("experiments", nargs=-1, required=True, metavar="A B [C...]")
+@click.option("--iteration", type=click.IntRange(min=0), help="Only this iteration; default: all that each one has.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with curves to FILE.")
+def compare(experiments: tuple[str, ...], iteration: int | None, html: Path | None) -> None:
+    """Compare experiments, paired by problem: what differs in settings, then in results. A is subtracted.
+
+    \b
+    Example: mindgap compare demo-unfiltered demo
+             mindgap compare demo demo-gold demo-unfiltered --iteration 3
+             mindgap compare demo demo-gold --html comparison.html
+    """
+    from orchestration.cli_report import show_comparison
+
+    show_comparison(list(experiments), iteration, html)
 
 
 @main.command()

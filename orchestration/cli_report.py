@@ -1,15 +1,17 @@
-"""``mindgap report``: an experiment's numbers on the terminal, and where to look next."""
+"""``mindgap report`` and ``mindgap compare``: numbers on the terminal, pages to send, and where to look next."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ops.errors import StorageError
-from ops.lab import PROJECT, home_folder, named_experiment
+from ops.lab import PROJECT, Lab, home_folder, named_experiment
 from ops.plan import make_plan
+from ops.storage.atomic import write_text_atomically
 from ops.storage.store import Store
 
 PIPE_WIDTH = 120
@@ -17,28 +19,95 @@ PIPE_WIDTH = 120
 
 
 def show_report(names: list[str], *, next_steps: bool = True) -> None:
-    """Print the table of one or more experiments, from what is stored.
+    """Print one experiment in full, or the progress tables of several, from what is stored.
 
     Raises:
         ExperimentError: when a file cannot be used.
         StorageError: when nothing is measured yet.
     """
-    from rich.console import Console
-
     from ops.reporting.summary import summarise
-    from ops.reporting.table import terminal_table
+    from ops.reporting.table import terminal_report, terminal_table
 
-    store, summaries = Store(home_folder()), []
-    for name in names:
-        experiment = named_experiment(name)
-        summary = summarise(experiment, make_plan(experiment), store)
+    labs = [_bench(name) for name in names]
+    summaries = [summarise(lab.experiment, lab.plan, lab.store) for lab in labs]
+    for name, summary in zip(names, summaries, strict=True):
         if not summary.iterations:
             raise StorageError(f"experiment {name}", "has no results yet", remedy=f"mindgap run {name}")
-        summaries.append(summary)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(terminal_table(summaries))
+    _console().print(terminal_report(summaries[0]) if len(summaries) == 1 else terminal_table(summaries))
     if next_steps:
         click.echo("\n".join(_next_steps(names)))
+
+
+def write_page(name: str, path: Path) -> None:
+    """Draw an experiment's page afresh from what is stored, into a file of the user's.
+
+    Raises:
+        ExperimentError: when its file cannot be used.
+        StorageError: when nothing is measured yet, or the file cannot be written.
+    """
+    from ops.stages.report import page_of
+
+    lab = _bench(name)
+    summary, html = page_of(lab)
+    if not summary.iterations:
+        raise StorageError(f"experiment {name}", "has no results yet", remedy=f"mindgap run {name}")
+    _write(path, html)
+
+
+def show_comparison(names: list[str], iteration: int | None, html: Path | None) -> None:
+    """Print the comparison of two or more experiments; with ``html`` write its page as well.
+
+    Raises:
+        ExperimentError: when a file cannot be used, or fewer than two experiments are named.
+        StorageError: when there is no iteration at which all are measured.
+    """
+    from ops.reporting.compare import compare
+    from ops.reporting.compare_page import comparison_page
+    from ops.reporting.compare_table import sentence, terminal_comparison
+    from ops.reporting.summary import summarise
+
+    labs = [_bench(name) for name in names]
+    found = compare(labs, iteration)
+    console = _console()
+    console.print(terminal_comparison(found))
+    console.print(sentence(found))
+    if html is not None:
+        summaries = [summarise(lab.experiment, lab.plan, lab.store) for lab in labs]
+        _write(html, comparison_page(found, summaries))
+        click.echo(f"\n{html}: one file, needs no network")
+
+
+def open_pages(names: list[str], html: Path | None) -> None:
+    """Open the experiments' pages in a browser, or the one at ``html``; say where they are if there is none."""
+    for name in names:
+        page = html or home_folder() / "reports" / f"{name}.html"
+        if not page.is_file():
+            raise StorageError(
+                str(page), "no page yet", remedy=f"mindgap run {name}, or `mindgap report {name} --html`"
+            )
+        if click.launch(page.resolve().as_uri()) != 0:
+            click.echo(f"no browser could be started; the page is {page.resolve()}", err=True)
+
+
+def _bench(name: str) -> Lab:
+    """A lab to read from: it registers nothing."""
+    experiment = named_experiment(name)
+    return Lab(experiment, make_plan(experiment), Store(home_folder()))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_text_atomically(path, text)
+    except OSError as error:
+        raise StorageError(
+            str(path), f"cannot be written: {error.strerror or error}", remedy="name another file"
+        ) from None
 
 
 def _next_steps(names: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from ops.config import Experiment
 from ops.estimation.bootstrap import mean_interval, resample_counts
 from ops.estimation.diversity import hit_probability, powers_of_two
 from ops.plan import Plan, asset_name
+from ops.reporting.trajectory import value_of
 from ops.storage.store import Store
 from ops.types import Interval
 
@@ -33,10 +34,35 @@ class Change:
 
 
 def measure_changes(experiment: Experiment, plan: Plan, store: Store, iterations: Sequence[int]) -> Change | None:
-    """Compare the first and the last of ``iterations``; None with fewer than two, or without their generations."""
+    """The change from the first to the last of ``iterations``, from ``iteration_changes`` where that is measured.
+
+    Otherwise (a run that is going on, results of an earlier version) from the two tables of generations, pass@k at the
+    smallest number of responses of any problem. None with fewer than two iterations, or without both.
+    """
     if len(iterations) < 2:
         return None
     first, last = iterations[0], iterations[-1]
+    return _measured(plan, store, first, last) or _from_generations(experiment, plan, store, first, last)
+
+
+def _measured(plan: Plan, store: Store, first: int, last: int) -> Change | None:
+    """The rows against ``first`` at ``last``; pass@k at the largest k that both have."""
+    fingerprint = plan.fingerprints.get(asset_name("iteration_changes", last))
+    if fingerprint is None or not store.has("iteration_changes", fingerprint):
+        return None
+    frame = store.read("iteration_changes", fingerprint)
+    # iteration 1 may state its difference to iteration 0 once, as that to the one before
+    frame = frame.filter((pl.col("split") == "eval") & (pl.col("from_iteration") == first)).unique(
+        ["metric", "k", "rule"], keep="first", maintain_order=True
+    )
+    accuracy = frame.filter(pl.col("metric") == "accuracy").rows(named=True)
+    passed = frame.filter((pl.col("metric") == "pass_at_k") & pl.col("value").is_not_null()).sort("k").rows(named=True)
+    if not accuracy or not passed:
+        return None
+    return Change(first, last, value_of(accuracy[0]), passed[-1]["k"], value_of(passed[-1]))
+
+
+def _from_generations(experiment: Experiment, plan: Plan, store: Store, first: int, last: int) -> Change | None:
     before, after = (_counts(plan, store, k) for k in (first, last))
     if before is None or after is None:
         return None

@@ -83,11 +83,11 @@ def _of(lab: Lab, iteration: int, item: Filter, per_kind: int) -> list[Example]:
         wanted_N = (accepted_N == kind.startswith("accepted")) & (responses.is_correct == kind.endswith("right"))
         places = order[wanted_N[order]][:per_kind]
         rows = [frame.row(int(place), named=True) for place in places]
-        found += [_example(row, iteration, kind, _shown_prompt(lab, iteration, row)) for row in rows]
+        found += [_example(row, iteration, kind, shown_prompt(lab, iteration, row)) for row in rows]
     return found
 
 
-def _shown_prompt(lab: Lab, iteration: int, row: dict[str, Any]) -> str:
+def shown_prompt(lab: Lab, iteration: int, row: dict[str, Any]) -> str:
     """What the model was given; of a recorded response, whose prompt is not known, the problem."""
     if row["prompt"] is not None:
         return str(row["prompt"])

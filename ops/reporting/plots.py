@@ -21,6 +21,10 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette: told apart by colour-blind readers and in grey by their markers."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, GRID = "#1a1a1b", "#d8d8d9"
+PANEL_INCHES = (3.8, 2.9)
+PANEL_MARGINS = {"left": 0.19, "right": 0.985, "bottom": 0.16}
+"""Fixed, so that the panels of a page stand in line (and are drawn in half the time of a fitted layout)."""
+LEGEND_ROW = 0.068
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
@@ -68,24 +72,30 @@ def plot_png(summaries: Summary | Sequence[Summary], path: Path) -> Path:
     return Path(path)
 
 
-def plot_svgs(summary: Summary) -> dict[str, str]:
-    """The same plots as inline SVG, by name; they take their colours from the page's CSS variables."""
-    import matplotlib
+def figure_svg(draw: Callable[[Axes], None], name: str, salt: str) -> str:
+    """One panel of the size that all figures of a page share, as inline SVG; the same drawing gives the same text.
 
-    drawings: dict[str, Callable[[Axes, Sequence[Summary]], None]] = {
-        "accuracy": _draw_accuracy,
-        "gap": _draw_gap,
-        "pass_at_k": _draw_pass_at_k,
-    }
-    done = {}
-    for name, draw in drawings.items():
-        with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"mindgap {summary.name} {name}"}):
-            figure, axes = new_figure(1, (4.3, 3.2))
-            draw(axes[0], [summary])
-            text = io.StringIO()
-            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        done[name] = inline_svg(text.getvalue(), name)
-    return done
+    Args:
+        name: unique on the page; its ids begin with it.
+        salt: what the ids are made from.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(
+        {**STYLE, "svg.hashsalt": f"mindgap {salt} {name}", "figure.constrained_layout.use": False}
+    ):
+        figure = Figure(figsize=PANEL_INCHES)
+        figure.subplots_adjust(**PANEL_MARGINS, top=panel_top(1))
+        draw(figure.subplots())
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return inline_svg(text.getvalue(), name)
+
+
+def panel_top(legend_rows: int) -> float:
+    """Where the panel ends below a legend of so many rows, as a share of the figure's height."""
+    return 0.985 - LEGEND_ROW * legend_rows
 
 
 def new_figure(panels: int, inches: tuple[float, float], rows: int = 1) -> tuple[Figure, list[Axes]]:
@@ -201,4 +211,7 @@ def inline_svg(svg: str, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", svg)
-    return svg.replace(INK, "var(--ink)").replace(GRID, "var(--grid)").replace(SERIES[0], "var(--series)")
+    svg = svg.replace(INK, "var(--ink)").replace(GRID, "var(--grid)").replace(SERIES[0], "var(--series)")
+    for place, color in enumerate(SERIES[1:], 1):  # pages that do not name these show them as they are
+        svg = svg.replace(color, f"var(--series-{place}, {color})")
+    return svg

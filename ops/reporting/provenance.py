@@ -30,14 +30,18 @@ class ProvenanceRow:
     created_at: str
 
 
-def read_provenance(experiment: Experiment, plan: Plan, store: Store) -> tuple[ProvenanceRow, ...]:
-    """Of every asset of the plan that is materialized as planned, in the order of the graph.
+def read_provenance(
+    experiment: Experiment, plan: Plan, store: Store, last: int | None = None
+) -> tuple[ProvenanceRow, ...]:
+    """Of every asset of iterations 0..``last`` (None: all) that is materialized as planned, in the order of the graph.
 
     Raises:
         StorageError: when a manifest is damaged.
     """
+    final = experiment.iterations if last is None else last
     places: list[tuple[str, int | None]] = [("problems", None), ("base_model", None)]
-    places += [(asset, k) for k in range(experiment.iterations + 1) for asset in ITERATION_ASSETS]
+    places += [(asset, k) for k in range(final + 1) for asset in ITERATION_ASSETS]
+    places.append(("saturation", None))
     rows = []
     for asset, iteration in places:
         planned = plan.fingerprints.get(asset_name(asset, iteration))

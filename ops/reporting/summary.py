@@ -9,12 +9,15 @@ from typing import Any
 import polars as pl
 
 from ops.config import Experiment
-from ops.models import BuiltinModel, FolderModel, RecordedModel
+from ops.models import BuiltinModel, HubModel, RecordedModel, RegistryModel
 from ops.plan import Plan, asset_name
 from ops.reporting.changes import Change, measure_changes
 from ops.reporting.numbers import interval_of, number_of
 from ops.reporting.provenance import ProvenanceRow, read_provenance
+from ops.reporting.trajectory import Trajectory, read_trajectory
 from ops.reporting.verifiers import VerifierSummary, read_verifiers
+from ops.stages.training_rows import rows_in
+from ops.stopping import last_iteration, stopped_at
 from ops.storage.store import Store
 from ops.types import Interval
 
@@ -73,8 +76,10 @@ class Summary:
         builtin: whether the model is a model organism of this lab.
         confidence: of every interval, e.g. 0.95.
         planned_iterations: index of the last iteration that the experiment asks for.
+        stopped: the iteration after which a rule of the experiment's own ended the loop, and why; None where none has.
         iterations: those that are measured, ascending.
         changes: from the first to the last measured iteration, paired by problem; None with fewer than two.
+        trajectory: the tables that curves are drawn from.
     """
 
     name: str
@@ -85,11 +90,19 @@ class Summary:
     builtin: bool
     confidence: float
     planned_iterations: int
+    stopped: tuple[int, str] | None
     iterations: tuple[IterationSummary, ...]
     changes: Change | None
     base_model: Mapping[str, Any] | None
     verifiers: VerifierSummary | None
     provenance: tuple[ProvenanceRow, ...]
+    trajectory: Trajectory
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will be measured: every iteration that belongs to the experiment is."""
+        last = self.planned_iterations if self.stopped is None else self.stopped[0]
+        return bool(self.iterations) and self.iterations[-1].iteration == last
 
     @property
     def answer(self) -> str:
@@ -106,12 +119,13 @@ class Summary:
 
 
 def summarise(experiment: Experiment, plan: Plan, store: Store) -> Summary:
-    """Read what there is of an experiment; iterations without gap metrics are left out.
+    """Read what there is of an experiment; iterations without gap metrics, or behind a stop, are left out.
 
     Raises:
         StorageError: when a table is damaged.
     """
-    found = [_iteration(experiment, plan, store, k) for k in range(experiment.iterations + 1)]
+    last = last_iteration(experiment, plan, store)
+    found = [_iteration(experiment, plan, store, k) for k in range(last + 1)]
     iterations = [item for item in found if item is not None]
     base = _read(store, plan, "models", "base_model")
     return Summary(
@@ -123,11 +137,13 @@ def summarise(experiment: Experiment, plan: Plan, store: Store) -> Summary:
         builtin=isinstance(experiment.model, BuiltinModel),
         confidence=experiment.statistics.confidence,
         planned_iterations=experiment.iterations,
+        stopped=stopped_at(experiment, plan, store),
         iterations=tuple(_with_update_errors(iterations)),
         changes=measure_changes(experiment, plan, store, [item.iteration for item in iterations]),
         base_model=base.row(0, named=True) if base is not None else None,
         verifiers=read_verifiers(plan, store, iterations[0].iteration) if iterations else None,
-        provenance=read_provenance(experiment, plan, store),
+        provenance=read_provenance(experiment, plan, store, last),
+        trajectory=read_trajectory(experiment, plan, store, last),
     )
 
 
@@ -149,7 +165,7 @@ def _iteration(experiment: Experiment, plan: Plan, store: Store, k: int) -> Iter
     rows = gaps.filter(pl.col("split") == "eval").rows(named=True)
     diversity = _read(store, plan, "diversity_metrics", asset_name("diversity_metrics", k))
     values = {} if diversity is None else _metrics(diversity)
-    data = _read(store, plan, "finetune_data", asset_name("finetune_data", k), ["verdict"])
+    data = _chosen(experiment, plan, store, k)
     measured = [_filter_gap(row) for row in rows]
     first = rows[0]
     return IterationSummary(
@@ -168,6 +184,13 @@ def _iteration(experiment: Experiment, plan: Plan, store: Store, k: int) -> Iter
         finetune_correct_fraction=None if data is None or not data.height else _share_correct(data),
         update_error=None,
     )
+
+
+def _chosen(experiment: Experiment, plan: Plan, store: Store, k: int) -> pl.DataFrame | None:
+    """What is trained on after iteration k; None where nothing is (yet)."""
+    table, fingerprint = experiment.training.examples_table, plan.fingerprints.get(asset_name("finetune_data", k))
+    known = fingerprint is not None and store.has(table, fingerprint)
+    return rows_in(store, table, fingerprint) if known and fingerprint else None
 
 
 def _share_correct(data: pl.DataFrame) -> float:
@@ -225,7 +248,11 @@ def _model_words(experiment: Experiment) -> str:
         return f"built-in {model.recipe} model, size {model.size}, {model.steps:,} steps, seed {model.seed}"
     if isinstance(model, RecordedModel):
         return f"{model.label} (recorded responses)"
-    return model.path if isinstance(model, FolderModel) else f"{model.id} at {model.revision}"
+    if isinstance(model, RegistryModel):
+        return f"{model.name}, version {model.version} of the registry"
+    if isinstance(model, HubModel):
+        return f"{model.id} at {model.revision}"
+    return model.path if model.kind == "folder" else f"{model.shown} of the model registry"
 
 
 def _words(variant: Any) -> str:

@@ -31,6 +31,25 @@ def terminal_table(summaries: Sequence[Summary]) -> Group:
     return Group(*parts)
 
 
+def terminal_report(summary: Summary) -> Group:
+    """Everything about one experiment: its question and answer, then a compact table for each question."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from ops.reporting.sections import sections
+    from ops.reporting.words import progress
+
+    parts: list = [Padding(Text(f"Hypothesis: {summary.hypothesis}"), (0, 0, 1, 0)), _Fitting(summary)]
+    parts.append(Padding(Text(summary.answer), (0, 0, 1, 0)))
+    if summary.stopped is not None or not summary.is_finished:
+        parts.append(Padding(Text(f"Iterations: {progress(summary)}"), (0, 0, 1, 0)))
+    parts += [Padding(section, (0, 0, 1, 0)) for section in sections(summary)]
+    if summary.builtin:
+        parts.append(Text(ORGANISM, style="dim"))
+    return Group(*parts)
+
+
 class _Fitting:
     """A summary's table, laid out for the width it is printed at."""
 

@@ -14,11 +14,34 @@ ORGANISM = (
 )
 NOTHING = "–"
 
+METRICS = {
+    "accuracy": "accuracy",
+    "strict_accuracy": "strict accuracy",
+    "pass_at_k": "pass@{k}",
+    "majority_vote_accuracy": "majority vote",
+    "gap": "gap of {rule}",
+    "relative_gap": "relative gap of {rule}",
+    "distinct_answers_in_k": "distinct answers in {k}",
+    "distinct_correct_in_k": "distinct correct in {k}",
+    "answer_entropy_nats": "answer entropy, nats",
+    "self_bleu": "self-BLEU",
+    "response_tokens": "tokens per response",
+    "score_drift": "score drift of {rule}",
+}
+"""Metrics that iterations and experiments are compared by, in the order in which they are read."""
+
+
+def metric_words(metric: str, k: int | None, rule: str | None) -> str:
+    """``pass@64``, ``gap of logit ≥ 0``."""
+    return METRICS[metric].format(k=k, rule=rule)
+
 
 def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
     """``.391``, ``+.204``, ``−.010``, ``12.345``; a dash where it is undefined."""
     if value is None or math.isnan(value):
         return NOTHING
+    if math.isinf(value):
+        return "−∞" if value < 0 else "+∞" if sign else "∞"
     text = f"{abs(value):.{digits}f}"
     if text.startswith("0."):
         text = text[1:]
@@ -51,6 +74,8 @@ def answer(summary: Summary) -> str:
     gap = f"the gap of {first.primary.label} was {measured_gap} at iteration {first.iteration}"
     if summary.planned_iterations == 0:
         return _best_check(first, level)
+    if summary.changes is None and summary.is_finished:
+        return f"Nothing was trained: the loop stopped at iteration {first.iteration}; {gap} ({level})."
     if summary.changes is None:
         return f"Not known yet: only iteration {first.iteration} is measured; {gap} ({level})."
     change = summary.changes.accuracy
@@ -58,11 +83,22 @@ def answer(summary: Summary) -> str:
     verb = "rose" if change.low > 0 else "fell" if change.high < 0 else "did not change measurably"
     passed, k = summary.changes.pass_at_k, summary.changes.k
     diversity = "rose" if passed.low > 0 else "fell" if passed.high < 0 else "did not change measurably"
+    over = f"{updates} update{'s' * (updates != 1)}" + ("" if summary.is_finished else " so far")
     return (
-        f"Trained on {training_words(summary)}, accuracy {verb} over {updates} update{'s' * (updates != 1)}, from "
+        f"Trained on {training_words(summary)}, accuracy {verb} over {over}, from "
         f"{number(first.accuracy.value)} to {number(last.accuracy.value)}: {interval(change, sign=True)} ({level}); "
         f"pass@{k} {diversity} ({interval(passed, sign=True)}); {gap}."
     )
+
+
+def progress(summary: Summary) -> str:
+    """How far the loop came, and why no further: ``4 of 4 measured``, ``2 measured; a rule stopped ...``."""
+    measured, planned = len(summary.iterations), summary.planned_iterations + 1
+    if summary.stopped is None:
+        return f"{measured} of {planned} measured"
+    last, why = summary.stopped
+    missing = "" if summary.is_finished else f" of {last + 1}"
+    return f"{measured}{missing} measured; of {planned} planned the loop stopped itself after iteration {last}: {why}"
 
 
 def _best_check(measured: IterationSummary, level: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -10,6 +10,9 @@ from ops.lab import Lab
 from ops.storage.atomic import write_text_atomically
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
+
+if TYPE_CHECKING:
+    from ops.reporting.summary import Summary
 
 
 def write_report(lab: Lab) -> StageResult:
@@ -21,14 +24,10 @@ def write_report(lab: Lab) -> StageResult:
     plot = html.with_suffix(".png")
 
     def write() -> pl.DataFrame:
-        from ops.reporting.examples import examples_of
-        from ops.reporting.page import html_page
         from ops.reporting.plots import plot_png
-        from ops.reporting.summary import summarise
 
-        summary = summarise(lab.experiment, lab.plan, lab.store)
-        examples = examples_of(lab.experiment, lab.plan, lab.store)
-        write_text_atomically(html, html_page(summary, examples))
+        summary, page = page_of(lab)
+        write_text_atomically(html, page)
         plot_png(summary, plot)
         row = {
             "answer": summary.answer,
@@ -43,3 +42,20 @@ def write_report(lab: Lab) -> StageResult:
     if lab.store.has("reports", lab.plan.fingerprints["report"]) and not (html.is_file() and plot.is_file()):
         write()
     return lab.materialise("reports", "report", None, write, metadata)
+
+
+def page_of(lab: Lab) -> tuple[Summary, str]:
+    """What is known of the experiment, and its page as HTML.
+
+    Raises:
+        StorageError: when a table is damaged.
+    """
+    from ops.reporting.examples import examples_of
+    from ops.reporting.flips import flips_of
+    from ops.reporting.page import html_page
+    from ops.reporting.summary import summarise
+
+    bench = lab.experiment, lab.plan, lab.store
+    summary = summarise(*bench)
+    flips = flips_of(*bench, tuple(item.iteration for item in summary.iterations))
+    return summary, html_page(summary, examples_of(*bench), flips)
