@@ -1,5 +1,6 @@
 """What all assets share: the partition, names, and how a stage becomes a Dagster asset."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -78,6 +79,51 @@ def cpu_asset(
         yield dg.MaterializeResult(metadata=shown(result), data_version=dg.DataVersion(result.fingerprint))
 
     return measured
+
+
+def fan_in_asset(
+    asset: str,
+    kinds: set[str],
+    description: str,
+    keys: Sequence[dg.AssetKey],
+    op_name: str,
+    op_description: str,
+    stage: Callable[[Lab], StageResult],
+) -> dg.AssetsDefinition:
+    """An asset over all iterations of an experiment, that waits for those which are coming and does without the rest.
+
+    Everything in ``keys`` enters one fan-in input: Dagster skips a step as soon as one of its inputs is missing, but a
+    fan-in input counts as missing only when all of its sources are. So an experiment with fewer iterations than the
+    graph, or one that a rule has stopped, still gets it (docs/decisions/0002-graph.md).
+    """
+
+    @dg.op(
+        name=op_name,
+        description=op_description,
+        ins={"measured": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        tags=CPU_TAGS,
+        required_resource_keys={"bench"},
+    )
+    def over_iterations(context: dg.OpExecutionContext) -> Iterator[dg.Output]:
+        with opened_lab(context) as lab:
+            result = stage(lab)
+            context.resources.bench.committed(result)
+        yield materialized(result, shown(result))
+
+    names = {"_".join([*key.path[1:], key.path[0].removeprefix("iteration_")]): key for key in keys}
+
+    def graph(**measured: Any) -> Any:
+        return over_iterations(measured=list(measured.values()))
+
+    graph.__name__ = asset
+    graph.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    )
+    return dg.graph_asset(
+        **about(asset, None, kinds, description),
+        ins={name: dg.AssetIn(key, dagster_type=dg.Nothing) for name, key in names.items()},
+    )(graph)
 
 
 def commit_op(name: str, iteration: int, description: str, stage: Callable[[Lab, int], StageResult]) -> dg.OpDefinition:

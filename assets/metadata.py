@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from ops.lab import home_folder
+from ops.reporting.asset_plots import asset_plot
 from ops.types import StageResult
 
 MAX_PLOT_WIDTH = 1100
@@ -18,6 +20,9 @@ MAX_PLOT_WIDTH = 1100
 
 MAX_PLOT_BYTES = 300_000
 """Larger plots are linked, not embedded: the event log keeps every version."""
+
+SMALL_PLOT_BYTES = 25_000
+"""Plots of assets are smaller, and made in the size in which they are shown."""
 
 
 def shown(result: StageResult, gpu_numbers: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -27,8 +32,8 @@ def shown(result: StageResult, gpu_numbers: Mapping[str, Any] | None = None) -> 
         gpu_numbers: what the GPU op in front reported, e.g. tokens per second.
     """
     numbers = dict(gpu_numbers or {}) | dict(result.metadata)
-    plot = numbers.pop("plot", None)
-    report = numbers.pop("path", None) if result.asset in ("report", "study_report") else None
+    plot = numbers.pop("plot", None) or asset_plot(home_folder(), result)
+    report = numbers.pop("path", None) if result.asset in ("report", "study_report", "arms_report") else None
     metadata: dict[str, Any] = {"reused": dg.MetadataValue.bool(result.reused)}
     if report is not None:
         metadata["report"] = dg.MetadataValue.url(Path(report).resolve().as_uri())
@@ -71,10 +76,16 @@ def _image(path: Path) -> Any:
     from PIL import Image  # comes with matplotlib, which drew the plot
 
     with Image.open(path) as image:
+        if image.width <= MAX_PLOT_WIDTH and path.stat().st_size < SMALL_PLOT_BYTES:
+            return _embedded(path.read_bytes())
         image.thumbnail((MAX_PLOT_WIDTH, MAX_PLOT_WIDTH))
         small = io.BytesIO()
         image.save(small, "PNG", optimize=True)
     if small.tell() > MAX_PLOT_BYTES:
         return dg.MetadataValue.path(path)
-    data = base64.b64encode(small.getvalue()).decode("ascii")
+    return _embedded(small.getvalue())
+
+
+def _embedded(png: bytes) -> Any:
+    data = base64.b64encode(png).decode("ascii")
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{data})")

@@ -8,22 +8,51 @@ from pathlib import Path
 
 from ops.errors import ModelError
 from ops.identity import fingerprint
-from ops.models import FolderModel, HubModel
+from ops.models import FolderModel, FoundModel, HubModel, RegistryModel
 from ops.tasks.rows import content_digest
 
 WEIGHT_PATTERNS = ("*.safetensors",)
 HASHED_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", *WEIGHT_PATTERNS)
 
 
-def locate_checkpoint(model: FolderModel | HubModel) -> Path:
+def locate_checkpoint(model: FolderModel | HubModel | RegistryModel) -> Path:
     """The folder of a checkpoint on disk; a hub id is looked up in the cache first, then on the hub.
+
+    A registry model that an experiment file named has its folder since then; any other is looked up now.
 
     Raises:
         ModelError: when it is not there, cannot be reached, or holds no safetensors weights.
     """
     if isinstance(model, HubModel):
         return _check(_from_hub(model.id, model.revision), model.shown, "model.id", "on the hub")
+    if isinstance(model, RegistryModel):
+        found = model if isinstance(model, FoundModel) else find_registered(model)
+        return _check(
+            Path(found.path), found.shown, "model.name", f"in the folder that the registry names, {found.path}"
+        )
     return _check(Path(model.path), model.path, "model.path", "in the checkpoint folder")
+
+
+def find_registered(model: RegistryModel) -> FoundModel:
+    """The version that answers to a registry model now, with its folder.
+
+    Raises:
+        ModelError: when name, version or alias is unknown, or the folder is gone or on no disk of this machine.
+        StorageError: when the registry's database cannot be used.
+    """
+    from ops.lab import home_folder
+    from ops.storage.tracking import registered_source
+
+    version, path = registered_source(home_folder(), model.name, model.version, model.alias)
+    if not path.is_dir():
+        raise ModelError(
+            f"{model.name} v{version}",
+            f"the folder that the registry names is not there: {path}",
+            field="model.name",
+            remedy="name another version, or run the experiment that trained it again under this MINDGAP_HOME",
+        )
+    known = {**model.model_dump(), "version": version}
+    return FoundModel.model_construct(**known, path=str(path), floats=model.version is None)
 
 
 def _is_complete(folder: Path) -> bool:

@@ -2,7 +2,8 @@
 
 Each claims a slot of the pool ``gpu``, carries resource tags for schedulers that place steps, is retried when it
 fails by accident (never when the user has to act), and hands a small dict of numbers to the CPU op behind it.
-An iteration that the experiment does not have yields nothing, and Dagster skips what hangs on it.
+An iteration that the experiment does not have, by its settings or because a rule has stopped it, yields nothing, and
+Dagster skips what hangs on it.
 """
 
 import math
@@ -16,6 +17,7 @@ import dagster as dg
 
 from ops.errors import MindgapError
 from ops.lab import Lab
+from ops.stopping import require_judged, stopped_at
 from ops.types import StageResult
 
 K8S_GPUS_VARIABLE = "MINDGAP_K8S_GPUS"
@@ -74,16 +76,30 @@ def opened_lab(context: Any) -> Iterator[Lab]:
 
 
 def is_surplus(context: Any, lab: Lab, iteration: int, *, trains: bool = False) -> bool:
-    """Whether the experiment ends before this step; says so in the step's log."""
-    last = lab.experiment.iterations - 1 if trains else lab.experiment.iterations
-    if iteration <= last:
-        return False
-    doing = "trains in" if trains else "measures"
-    context.log.info(
-        f"skipped: experiment {lab.experiment.name} {doing} iterations 0..{last}, so iteration {iteration} has no "
-        f"{'training' if trains else 'measurement'} here; the run is complete without it"
-    )
-    return True
+    """Whether the experiment ends before this step, by its settings or by a rule; says so in the step's log.
+
+    Raises:
+        StorageError: the step trains, and the rules that could end the loop are not judged yet.
+    """
+    experiment = lab.experiment
+    last = experiment.iterations - 1 if trains else experiment.iterations
+    if iteration > last:
+        doing = "trains in" if trains else "measures"
+        context.log.info(
+            f"skipped: experiment {experiment.name} {doing} iterations 0..{last}, so iteration {iteration} has no "
+            f"{'training' if trains else 'measurement'} here; the run is complete without it"
+        )
+        return True
+    stopped = stopped_at(experiment, lab.plan, lab.store)
+    if stopped is not None and iteration >= stopped[0] + (0 if trains else 1):
+        context.log.info(
+            f"skipped: the loop of experiment {experiment.name} ended after iteration {stopped[0]}. {stopped[1]} The "
+            "run is complete without this step; change `stop` or `limits` in the experiment file to go on from here"
+        )
+        return True
+    if trains:
+        require_judged(experiment, lab.plan, lab.store, range(iteration + 1))
+    return False
 
 
 def materialized(result: StageResult, metadata: dict[str, Any]) -> dg.Output:

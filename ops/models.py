@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ops.builtin.sizes import RECIPES, SIZES
 from ops.errors import ModelError
@@ -68,6 +68,46 @@ class HubModel(Strict):
         return self.id if self.revision == "main" else f"{self.id}@{self.revision}"
 
 
+class RegistryModel(Strict):
+    """A model of the MLflow registry, such as those that fine-tuning registers here: a version, an alias or the latest.
+
+    Its identity is the content of the folder that the registry names, as for ``FolderModel``.
+    """
+
+    kind: Literal["registry"]
+    name: str = Field(min_length=1)
+    version: int | None = Field(None, ge=1)
+    alias: str | None = None
+    prompts: Literal["auto", "chat", "few_shot"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> RegistryModel:
+        if self.version is not None and self.alias is not None:
+            raise ValueError("alias: a version or an alias, got both")
+        return self
+
+    @property
+    def shown(self) -> str:
+        """What tables and figures call it, as the file does: labels of verifiers are made of it before it is found."""
+        return f"{self.name}:{f'v{self.version}' if self.version is not None else self.alias or 'latest'}"
+
+
+class FoundModel(RegistryModel, FolderModel):
+    """A registry model as an experiment holds it: with the version that answered and its folder.
+
+    ``floats``: the file names no version, so another one may answer tomorrow.
+    """
+
+    kind: Literal["registry"]  # type: ignore[assignment]
+    path: str
+    floats: bool = False
+
+    @property
+    def shown(self) -> str:
+        """As ``RegistryModel``: the version that answered is in the registered configuration."""
+        return f"{self.name}:{(self.alias or 'latest') if self.floats else f'v{self.version}'}"
+
+
 class RecordedModel(Strict):
     """A model of which only recorded responses are at hand: it can be measured, not asked."""
 
@@ -80,7 +120,7 @@ class RecordedModel(Strict):
         return self.label
 
 
-def askable(model: BuiltinModel | FolderModel | HubModel | RecordedModel) -> BuiltinModel | FolderModel | HubModel:
+def askable(model: AskableModel | RecordedModel) -> AskableModel:
     """The model, if it can be loaded and asked.
 
     Raises:
@@ -96,7 +136,7 @@ def askable(model: BuiltinModel | FolderModel | HubModel | RecordedModel) -> Bui
     return model
 
 
-AskableModel = BuiltinModel | FolderModel | HubModel
+AskableModel = BuiltinModel | FolderModel | HubModel | RegistryModel
 """Models that can be loaded and asked."""
 
 Askable = Annotated[AskableModel, Field(discriminator="kind")]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import click
 
+from ops.config import Experiment
 from ops.lab import experiments_folder, home_folder, known_experiments, studies_folder
+from ops.plan import make_plan
+from ops.stopping import stopped_at
 from ops.storage.layout import CATALOG_NAME
+from ops.storage.store import Store
 
 PROGRESS = """
 SELECT e.experiment, count(DISTINCT m.iteration) FILTER (m.asset = 'gap_metrics' AND m.is_current) AS measured,
@@ -28,7 +32,7 @@ def list_experiments() -> None:
     rows: dict[str, list[dict[str, object]]] = {}
     for name, experiment in good.items():
         row = known.get(name)
-        measured = row["measured"] if row else 0
+        progress = _progress(experiment, row["measured"] if row else 0)
         rows.setdefault(of_study.get(name, ""), []).append(
             {
                 "experiment": name,
@@ -36,7 +40,7 @@ def list_experiments() -> None:
                 "model": experiment.model.shown,
                 "filter": experiment.filter.label if experiment.iterations else "-",
                 "iterations": experiment.iterations,
-                "measured": f"{measured} of {experiment.iterations + 1}",
+                "measured": progress,
                 "last result": row["last"].strftime("%Y-%m-%d %H:%M") if row and row["last"] else "never run",
             }
         )
@@ -47,6 +51,16 @@ def list_experiments() -> None:
         click.echo(f"no experiment files in {experiments_folder()}")
     for error in bad.values():
         click.echo(f"cannot be used: {error}", err=True)
+
+
+def _progress(experiment: Experiment, measured: int) -> str:
+    """``3 of 4``, or ``2 of 4, stopped`` where one of its rules ended the loop."""
+    stopped = None
+    if experiment.stop and measured:
+        stopped = stopped_at(experiment, make_plan(experiment), Store(home_folder()))
+    if stopped is None:
+        return f"{measured} of {experiment.iterations + 1}"
+    return f"{min(measured, stopped[0] + 1)} of {experiment.iterations + 1}, stopped"
 
 
 def _studies() -> dict[str, str]:

@@ -102,6 +102,7 @@ def execute(
     """Execute a job in this process, for one partition if it has any, as a run that the UI shows and can repeat."""
     from dagster._core.execution.api import execute_run
 
+    from orchestration.notifications import notify_of
     from orchestration.recover import process_tag
 
     job = reconstructable_job(job_name)
@@ -115,7 +116,13 @@ def execute(
         remote_job_origin=_ui_origin(job_name),
         job_code_origin=job.get_python_origin(),
     )
-    return execute_run(job, run, instance)
+    result = execute_run(job, run, instance)
+    notify_of(instance, run, event="success" if result.success else "failure", reason=_failure(result))
+    return result
+
+
+def _failure(result: JobExecutionResult) -> str:
+    return "" if result.success else cause(result)
 
 
 def reconstructable_job(name: str) -> ReconstructableJob:

@@ -11,19 +11,25 @@ from assets.diversity_metrics import build_diversity_metrics
 from assets.finetune_data import build_finetune_data
 from assets.gap_metrics import build_gap_metrics
 from assets.generations import build_generations
+from assets.iteration_changes import build_iteration_changes
 from assets.model import build_model
+from assets.policy_shift import build_policy_shift
 from assets.problems import problems
 from assets.report import build_report
+from assets.saturation import build_saturation
+from assets.selection_metrics import build_selection_metrics
+from assets.stopping_rules import build_stopping_rules
 from assets.study import STUDY_ASSETS
 from assets.verification_scores import build_verification_scores
 from assets.verification_study import build_verification_study
+from orchestration.automation import refresh_reports, with_conditions
 from orchestration.checks import build_checks
 from orchestration.instance import executor_name
-from orchestration.jobs import all_experiments_job, experiment_job, study_job
+from orchestration.jobs import all_experiments_job, experiment_job, study_backfill_job, study_job
 from orchestration.partitions import valid_experiments
 from orchestration.resources import bench_resource, numbers_io_manager
 from orchestration.schedules import nightly_rerun
-from orchestration.sensors import new_experiment_files
+from orchestration.sensors import SENSORS
 
 
 def largest_iterations() -> int:
@@ -42,10 +48,13 @@ def build_assets(iterations: int) -> list[dg.AssetsDefinition]:
             build_gap_metrics(k),
             *build_verification_study(k),
             build_diversity_metrics(k),
+            build_policy_shift(k),
+            *(build_iteration_changes(k) if k > 0 else ()),
+            build_stopping_rules(k),
         ]
         if k < iterations:
-            assets += [build_finetune_data(k), build_model(k)]
-    return [*assets, build_report(iterations), *STUDY_ASSETS]
+            assets += [build_finetune_data(k), build_selection_metrics(k), build_model(k)]
+    return [*assets, build_saturation(iterations), build_report(iterations), *STUDY_ASSETS]
 
 
 def build_executor() -> dg.ExecutorDefinition:
@@ -68,11 +77,11 @@ def build_executor() -> dg.ExecutorDefinition:
 def build_definitions(iterations: int) -> dg.Definitions:
     """Everything, for a graph with iterations 0..iterations."""
     return dg.Definitions(
-        assets=build_assets(iterations),
+        assets=with_conditions(build_assets(iterations)),
         asset_checks=build_checks(iterations),
-        jobs=[experiment_job, all_experiments_job, study_job],
+        jobs=[experiment_job, all_experiments_job, study_job, study_backfill_job],
         schedules=[nightly_rerun],
-        sensors=[new_experiment_files],
+        sensors=[*SENSORS, refresh_reports],
         resources={"bench": bench_resource(iterations), "numbers": numbers_io_manager},
         executor=build_executor(),
     )

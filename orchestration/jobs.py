@@ -1,14 +1,19 @@
-"""Jobs: one experiment, or all of them."""
+"""Jobs: one experiment, all of them, or those of one study."""
 
 import time
 import uuid
+from collections.abc import Sequence
 
 import dagster as dg
 from dagster._core.execution.backfill import PartitionBackfill
 
 from assets.common import EXPERIMENT
 from assets.study import STUDY_GROUP
+from ops.errors import MindgapError
+from ops.lab import studies_folder
+from ops.study_files import load_any_study
 from orchestration.partitions import add_partitions, valid_experiments
+from orchestration.run_tags import LAUNCHED_TAG, STUDY_TAG
 
 experiment_job = dg.define_asset_job(
     "experiment_job",
@@ -25,12 +30,9 @@ study_job = dg.define_asset_job(
 )
 
 
-@dg.op(description="Queue a backfill of every valid experiment; the daemon starts one run for each.")
-def queue_every_experiment(context: dg.OpExecutionContext) -> None:
-    names = sorted(valid_experiments(context.log))
-    if not names:
-        raise dg.Failure(description="no valid experiment file; `mindgap list` says why", allow_retries=False)
-    add_partitions(context.instance, names)
+def _queue_backfill(context: dg.OpExecutionContext, names: Sequence[str], title: str, tags: dict[str, str]) -> None:
+    """Queue one backfill of experiments; the daemon starts a run for each."""
+    add_partitions(context.instance, list(names))
     graph = context.repository_def.asset_graph
     backfill_id = uuid.uuid4().hex[:8]
     context.instance.add_backfill(
@@ -42,15 +44,23 @@ def queue_every_experiment(context: dg.OpExecutionContext) -> None:
                 key for key in graph.materializable_asset_keys if graph.get(key).group_name != STUDY_GROUP
             ),
             backfill_timestamp=time.time(),
-            tags={"mindgap/launched_by": "all_experiments_job"},
+            tags={**tags, LAUNCHED_TAG: context.job_name},
             dynamic_partitions_store=context.instance,
             all_partitions=False,
-            title="all experiments",
-            description="queued by all_experiments_job",
+            title=title,
+            description=f"queued by {context.job_name}",
             run_config=None,
         )
     )
     context.log.info(f"backfill {backfill_id}: {', '.join(names)}")
+
+
+@dg.op(description="Queue a backfill of every valid experiment; the daemon starts one run for each.")
+def queue_every_experiment(context: dg.OpExecutionContext) -> None:
+    names = sorted(valid_experiments(context.log))
+    if not names:
+        raise dg.Failure(description="no valid experiment file; `mindgap list` says why", allow_retries=False)
+    _queue_backfill(context, names, "all experiments", {})
 
 
 @dg.job(
@@ -60,3 +70,29 @@ def queue_every_experiment(context: dg.OpExecutionContext) -> None:
 )
 def all_experiments_job() -> None:
     queue_every_experiment()
+
+
+class BackfillConfig(dg.Config):
+    """Which study: the name of a file in studies/, without its ending."""
+
+    study: str
+
+
+@dg.op(description="Queue a backfill of every experiment of one study; the daemon starts one run for each.")
+def queue_study(context: dg.OpExecutionContext, config: BackfillConfig) -> None:
+    try:
+        loaded = load_any_study(studies_folder() / f"{config.study.removesuffix('.yaml')}.yaml")
+    except MindgapError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    names = [member.experiment.name for member in loaded.members] + list(getattr(loaded.study, "experiments", ()))
+    _queue_backfill(context, names, f"study {loaded.study.name}", {STUDY_TAG: loaded.study.name})
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Run every experiment of the study that the run config names: queues a backfill with one run per "
+    "experiment (needs the daemon). Its report comes with study_job, or by itself where the sensor refresh_reports is "
+    "on. On a terminal: `mindgap study NAME`.",
+)
+def study_backfill_job() -> None:
+    queue_study()

@@ -20,6 +20,7 @@ from ops.storage.atomic import write_text_atomically
 from ops.storage.store import Store
 from ops.types import StageResult
 from orchestration.instance import executor_name
+from orchestration.run_tags import tag_run
 from orchestration.tracking import RunTracking
 
 LOG_EVERY_SECONDS = 15.0
@@ -112,6 +113,8 @@ def bench_resource(graph_iterations: int) -> dg.ResourceDefinition:
         os.environ[OWNER_VARIABLE] = _run_process(executor_name())
         if not in_process:
             _die_with_parent()
+        if context.instance is not None and context.dagster_run is not None:
+            tag_run(context.instance, context.dagster_run)
         value = Bench(graph_iterations, alone=in_process)
         try:
             yield value

@@ -7,6 +7,7 @@ import dagster as dg
 
 from orchestration.jobs import experiment_job
 from orchestration.partitions import add_partitions, valid_experiments
+from orchestration.run_tags import LAUNCHED_TAG, tags_of
 
 
 @dg.schedule(
@@ -24,4 +25,4 @@ def nightly_rerun(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunReque
         return
     add_partitions(context.instance, names)
     for name in names:
-        yield dg.RunRequest(partition_key=name, tags={"mindgap/launched_by": "nightly_rerun"})
+        yield dg.RunRequest(partition_key=name, tags={**tags_of(name), LAUNCHED_TAG: "nightly_rerun"})

@@ -23,10 +23,13 @@ from ops.storage.layout import CATALOG_NAME
 from ops.storage.manifests import Materialized, read_history, read_registrations
 from ops.storage.schemas import COLUMNS
 
-CATALOG_VERSION = "2"
+CATALOG_VERSION = "3"
 STORAGE_VERSION = "v1.4.0"
 VIEWS = ("problems", "generations", "verification_scores", "finetune_data")
 """Tables with a row per problem or response: views over Parquet. The others live in the catalog itself."""
+
+GPU_ASSETS = ("base_model", "sampling_choices", "generations", "verification_scores", "model", "policy_shift")
+"""Assets whose heavy step claims the pool ``gpu``; in the graph they carry the tag ``mindgap/resource: gpu``."""
 
 
 @dataclass(frozen=True)
@@ -183,12 +186,14 @@ def _write_materializations(connection: duckdb.DuckDBPyConnection, history: list
         "reused": "BOOLEAN",
         "n_rows": "BIGINT",
         "seconds": "DOUBLE",
+        "resource": "VARCHAR",
         "created_at": "TIMESTAMP",
         "is_current": "BOOLEAN",
         "metadata": "VARCHAR",
         "data_path": "VARCHAR",
     }
-    _insert(connection, "materializations", columns, [item.row for item in history])
+    rows = [item.row | {"resource": "gpu" if item.row["asset"] in GPU_ASSETS else "cpu"} for item in history]
+    _insert(connection, "materializations", columns, rows)
 
 
 def _write_notes(connection: duckdb.DuckDBPyConnection, problems: list[str], state: str) -> None:

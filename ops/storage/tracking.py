@@ -15,11 +15,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from ops.errors import StorageError
+from ops.errors import ModelError, StorageError
 from ops.storage.atomic import atomic_file, exclusive
 from ops.storage.layout import safe
 
@@ -190,6 +192,37 @@ class Tracker:
             )
             return int(version.version)
 
+    def source_of(self, name: str, version: int | None, alias: str | None) -> tuple[int, str]:
+        """(version, address of the folder) of a registered model; without version and alias of the latest version.
+
+        Raises:
+            ModelError: when there is no database yet, or the registry knows no such name, version or alias.
+        """
+        from mlflow.exceptions import MlflowException
+
+        where = f"registered model {name}"
+        remedy = "`make mlflow` shows what is registered; an experiment registers what it trains under its own name"
+        if self._remote is None and not self.database.is_file():
+            problem = f"nothing is registered yet: there is no {self.database}"
+            raise ModelError(where, problem, field="model.name", remedy=remedy)
+        with self._locked() as client:
+            versions = {int(item.version): item for item in client.search_model_versions(f"name = '{_quotable(name)}'")}
+            if not versions:
+                raise ModelError(where, "the registry has no version of it", field="model.name", remedy=remedy)
+            if alias is not None:
+                try:
+                    found = client.get_model_version_by_alias(name, alias)
+                except MlflowException:
+                    problem = f"the registry knows no alias {alias!r} of it"
+                    raise ModelError(where, problem, field="model.alias", remedy=remedy) from None
+                return int(found.version), str(found.source)
+        wanted = max(versions) if version is None else version
+        if wanted not in versions:
+            known = ", ".join(str(item) for item in sorted(versions))
+            problem = f"expected one of its versions ({known}), got {wanted}"
+            raise ModelError(where, problem, field="model.version", remedy=remedy)
+        return wanted, str(versions[wanted].source)
+
     def finish(self, run_id: str, status: str = "FINISHED") -> int:
         """End the runs of one Dagster run that are still running; returns how many (parents and children).
 
@@ -306,6 +339,31 @@ class Tracker:
         while points or kept or marks:
             client.log_batch(run, metrics=points[:800], params=kept[:100], tags=marks[:100])
             points, kept, marks = points[800:], kept[100:], marks[100:]
+
+
+@lru_cache(maxsize=4)
+def _reader(home: Path, remote: str | None) -> Tracker:
+    """One client for each registry, kept: making one costs tenths of a second."""
+    return Tracker(home)
+
+
+def registered_source(home: Path, name: str, version: int | None, alias: str | None) -> tuple[int, Path]:
+    """(version, folder) of a registered model; without version and alias of the latest version.
+
+    Raises:
+        ModelError: when it is unknown, or lies on no disk (its source is no file:// address).
+        StorageError: when the database cannot be used.
+    """
+    found, source = _reader(home, postgres_url(MLFLOW_VARIABLE)).source_of(name, version, alias)
+    address = urlsplit(source)
+    if address.scheme not in ("", "file") or address.netloc not in ("", "localhost"):
+        raise ModelError(
+            f"{name} v{found}",
+            f"its source is no folder of this machine but has the scheme {address.scheme!r}",
+            field="model.name",
+            remedy="download it and use model: {kind: folder, path: ...}",
+        )
+    return found, Path(unquote(address.path))
 
 
 def _quotable(text: str) -> str:

@@ -45,6 +45,8 @@ def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "MINDGAP_EXECUTOR",
         "MINDGAP_PROGRESS",
         "MINDGAP_LAUNCH_NEW",
+        "MINDGAP_NOTIFY",
+        "MINDGAP_NOTIFY_ON",
         "MINDGAP_DAGSTER",
         "MINDGAP_DAGSTER_FILES",
     ):

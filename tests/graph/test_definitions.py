@@ -63,7 +63,8 @@ def test_every_asset_explains_itself() -> None:
 
 def test_gpu_work_and_nothing_else_claims_the_pool() -> None:
     found = set(describe(build_definitions(1))["pools"])
-    iterations = {f"{name}_{k}" for name in ("sample_responses", "verify_responses") for k in (0, 1)}
+    names = ("sample_responses", "verify_responses", "read_under_base")
+    iterations = {f"{name}_{k}" for name in names for k in (0, 1)}
     assert found == {"obtain_base_model", "finetune_model_0", *iterations}
 
 

@@ -37,7 +37,7 @@ def test_a_whole_run(write_experiment, lab_home, tmp_path, executor: str) -> Non
     log = tmp_path / "log"
     assert _start(executor, log).wait(timeout=240) == 0, log.read_text()
     found = query(lab_home, "SELECT DISTINCT asset, iteration, reused FROM materializations")
-    assert found.height == 23
+    assert found.height == 31
     assert not found["reused"].any()
     home = prepare_environment()
     with open_instance() as instance:
@@ -47,7 +47,7 @@ def test_a_whole_run(write_experiment, lab_home, tmp_path, executor: str) -> Non
 
     start = time.monotonic()
     assert _start("in_process", log).wait(timeout=60) == 0, log.read_text()
-    assert "0 results computed, 23 reused" in log.read_text()
+    assert "0 results computed, 31 reused" in log.read_text()
     assert time.monotonic() - start < 15
     assert len(_mlflow_runs(home)) == 3  # nothing computed, nothing logged
 

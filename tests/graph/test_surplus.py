@@ -10,9 +10,9 @@ import pytest
 
 from assets import verification_study
 from ops.lab import Lab
-from ops.plan import CODE_VERSIONS, asset_name
+from ops.plan import CODE_VERSIONS, asset_name, measures
 from ops.types import StageResult
-from orchestration import checks
+from orchestration import checks, loop_checks
 from orchestration.definitions import build_definitions
 
 GRAPH_ITERATIONS = 3
@@ -21,10 +21,19 @@ CPU_STAGES = {
     "verification_scores": "collect_scores",
     "gap_metrics": "measure_gap",
     "diversity_metrics": "measure_diversity",
+    "policy_shift": "measure_policy_shift",
+    "iteration_changes": "measure_changes",
+    "stopping_rules": "judge_rules",
+    "selection_metrics": "measure_selection",
     "finetune_data": "select_finetune_data",
     "model": "register_model",
 }
-GPU_STAGES = {"generations": "sample_responses", "verification_scores": "verify_responses", "model": "finetune_model"}
+GPU_STAGES = {
+    "generations": "sample_responses",
+    "verification_scores": "verify_responses",
+    "policy_shift": "read_under_base",
+    "model": "finetune_model",
+}
 
 
 def _result(lab: Lab, asset: str, iteration: int | None) -> StageResult:
@@ -57,6 +66,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setitem(verification_study.STAGES, asset, (cpu(asset), words))
     for asset, name in GPU_STAGES.items():
         monkeypatch.setattr(f"assets.{asset}.{name}", gpu(name))
+    monkeypatch.setattr("assets.iteration_changes.measure_flips", cpu("problem_flips"))
+    monkeypatch.setattr("assets.saturation.fit_saturation", cpu("saturation"))
     monkeypatch.setattr("assets.problems.make_problems", cpu("problems"))
     monkeypatch.setattr("assets.report.write_report", cpu("report"))
     # base_model is one object for all graphs, so what it calls is replaced inside of it
@@ -65,6 +76,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(checks, name, lambda lab, iteration: checks.Finding(True, "looked"))
     for name in ("train_eval_disjoint", "base_model_gate", "finite_loss"):
         monkeypatch.setattr(checks, name, lambda *_: checks.Finding(True, "looked"))
+    monkeypatch.setattr(loop_checks, "rule_holds", lambda *_: checks.Finding(True, "looked"))
     return ran
 
 
@@ -91,9 +103,9 @@ def test_run_of_everything_is_complete_and_the_surplus_is_skipped(write_experime
     write_experiment("tiny", iterations=1)
     result = _run()
     assert result.success
-    assets = (*CPU_STAGES, *verification_study.STAGES)
-    measured = {asset_name(a, k) for k in (0, 1) for a in assets if k < 1 or a not in ("finetune_data", "model")}
-    assert _materialized(result) == {"problems", "base_model", "report", *measured}
+    assets = (*CPU_STAGES, "problem_flips", *verification_study.STAGES)
+    measured = {asset_name(asset, k) for k in (0, 1) for asset in assets if measures(asset, k, 1)}
+    assert _materialized(result) == {"problems", "base_model", "saturation", "report", *measured}
     skipped = {event.step_key for event in result.all_events if event.is_step_skipped}
     assert {
         "iteration_1__model.finetune_model_1",
@@ -103,7 +115,7 @@ def test_run_of_everything_is_complete_and_the_surplus_is_skipped(write_experime
         "iteration_3__diversity_metrics",
     } <= skipped
     assert not any(name.endswith((" 2", " 3")) or "iteration_2" in name for name in stages)
-    assert len(result.get_asset_check_evaluations()) == 3 + 2 * 2 + 2
+    assert len(result.get_asset_check_evaluations()) == 3 + 2 * 5 + 2
 
 
 def test_report_waits_for_every_measurement(write_experiment, stages) -> None:

@@ -1,0 +1,104 @@
+"""Which results of an experiment are no longer what would be computed now, and why: its file, the code, or an input.
+
+The plan knows every fingerprint before anything runs, so this reads manifests and hashes files that changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.config import Experiment
+from ops.plan import CODE_VERSIONS, Plan, make_plan
+from ops.storage.layout import latest_manifest, materialization_folder, plain, read_manifest, safe
+
+INPUTS = {"problems": "a problem file or the task's version", "base_model": "the checkpoint"}
+"""Assets that read something which is not ours, by what of it may have changed."""
+
+SHOWN = 6
+"""Causes that are listed; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Stale:
+    """An experiment that has been complete and is no longer.
+
+    Attributes:
+        report: the fingerprint that its report would have now; it stands for the whole plan.
+        assets: names of the assets that would be computed or adopted anew, in the plan's order.
+        code: of those whose own code version changed, (then, now).
+        config: top-level fields of the experiment that differ from the last registered ones.
+    """
+
+    experiment: str
+    report: str
+    assets: tuple[str, ...]
+    code: Mapping[str, tuple[str, str]]
+    config: tuple[str, ...]
+
+
+def stale_results_of(experiment: Experiment, home: Path) -> Stale | None:
+    """What is stale; None where nothing is, and where the experiment has never come to its report.
+
+    Raises:
+        ModelError, DatasetError: when a file that it reads cannot be read.
+        StorageError: when a manifest is damaged.
+    """
+    reported = _latest(home, experiment.name, "report")
+    if reported is None:
+        return None
+    plan = make_plan(experiment)
+    wanted = plan.fingerprints["report"]
+    if reported["fingerprint"] == wanted:
+        return None
+    assets, code = [], {}
+    for name, fingerprint in plan.fingerprints.items():
+        known = _latest(home, experiment.name, name)
+        if known is not None and known["fingerprint"] == fingerprint:
+            continue
+        assets.append(name)
+        now = CODE_VERSIONS[name.rpartition("/")[2]]
+        if known is not None and known["code_version"] != now:
+            code[name] = (known["code_version"], now)
+    return Stale(experiment.name, wanted, tuple(assets), code, _changed_fields(experiment, home, plan))
+
+
+def why(stale: Stale) -> str:
+    """One line for people: the causes first, then how much hangs on them."""
+    causes = [f"{name}: code version {then} -> {now}" for name, (then, now) in stale.code.items()]
+    if stale.config:
+        causes.append(f"the experiment's {', '.join(stale.config)} changed")
+    elif not any(name in stale.code for name in INPUTS):
+        causes += [f"{name}: {what} changed" for name, what in INPUTS.items() if name in stale.assets]
+    if not causes:
+        first = next((name for name in stale.assets if name != "report"), "report")
+        causes.append(f"{first}: never computed, or what it is made of has a new version")
+    named = ", ".join(stale.assets[:SHOWN]) + (" ..." if len(stale.assets) > SHOWN else "")
+    return f"{len(stale.assets)} of its assets are stale ({named}): {_first(causes)}"
+
+
+def _first(causes: list[str]) -> str:
+    rest = len(causes) - SHOWN
+    return "; ".join(causes[:SHOWN]) + (f"; {rest} more" if rest > 0 else "")
+
+
+def _latest(home: Path, experiment: str, name: str) -> dict[str, Any] | None:
+    """The manifest of an asset's last materialization."""
+    group, _, asset = name.rpartition("/")
+    iteration = int(group.removeprefix("iteration_")) if group else None
+    path = latest_manifest(materialization_folder(home, experiment, asset, iteration))
+    return None if path is None else read_manifest(path)
+
+
+def _changed_fields(experiment: Experiment, home: Path, plan: Plan) -> tuple[str, ...]:
+    """Top-level fields that differ from those of the plan that was registered last before this one."""
+    now = plain(experiment.model_dump(mode="json"), experiment.name)
+    folder = home / "experiments" / safe(experiment.name, "experiment")
+    for path in sorted(folder.glob("[0-9]*.json"), reverse=True):
+        known = read_manifest(path)
+        if known["fingerprints"] != dict(plan.fingerprints):
+            then = known["config"]
+            return tuple(name for name in now if name in then and now[name] != then[name])
+    return ()
