@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.created
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
+DOCS := $(VENV)/.docs-installed
 VLLM_VENV := .venv-vllm-cpu
 VLLM := $(VLLM_VENV)/.installed
 HOME_FOLDER := $(abspath $(or $(MINDGAP_HOME),.mindgap))
@@ -12,10 +13,12 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-controls test test-slow setup-vllm-cpu test-vllm test-vllm-slow bench ui mlflow lint format clean
+.PHONY: help setup demo demo-controls test test-slow setup-vllm-cpu test-vllm test-vllm-slow bench docs docs-serve ui mlflow lint format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+setup: $(CORE) ## install what is needed into .venv, and run nothing
 
 demo: $(CORE) ## install what is needed and run the experiment `demo`
 	$(BIN)/mindgap run demo
@@ -49,6 +52,14 @@ test-vllm-slow: $(VLLM) ## those that kill vLLM, start its servers and Ray clust
 bench: $(VLLM) ## benchmarks of engines and stages (half an hour): benchmarks.jsonl and the tables of docs/benchmarks.md
 	$(VLLM_VENV)/bin/python benchmarks/run.py
 
+# Why not its successor: docs/decisions/0016-documentation.md.
+docs docs-serve: export NO_MKDOCS_2_WARNING := 1
+docs: $(DOCS) ## the documentation site in build/site; any warning, a dead link for one, fails it
+	$(BIN)/python -m mkdocs build --strict
+
+docs-serve: $(DOCS) ## the same on http://127.0.0.1:8000, rebuilt while one writes
+	$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000
+
 lint: $(DEV) ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,6 +81,10 @@ $(CORE): pyproject.toml | $(READY)
 
 $(DEV): pyproject.toml | $(READY)
 	$(BIN)/python -m pip install --disable-pip-version-check --editable ".[dev]"
+	@touch $@ $(CORE)
+
+$(DOCS): pyproject.toml | $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --editable ".[docs]"
 	@touch $@ $(CORE)
 
 # The list is complete and says every version, so nothing is resolved; see its head for torch.

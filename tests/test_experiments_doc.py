@@ -12,28 +12,34 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ops.config import Experiment, Limits, Problems, Prompts, Sampling, Statistics
+from ops.adapt import ADAPTATIONS
+from ops.config import Experiment, Limits, Monitoring, Problems, Prompts, Sampling, Statistics
 from ops.engines import ENGINES
-from ops.models import BuiltinModel, FolderModel, HubModel, RecordedModel
+from ops.models import BuiltinModel, FolderModel, HubModel, RecordedModel, RegistryModel
 from ops.selection import FILTERS
 from ops.tasks import TASKS
 from ops.training import METHODS
+from ops.training.lora_settings import Lora
 from ops.verifiers import VERIFIERS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "experiments.md"
 VARIANTS = {"task": TASKS, "verifiers": VERIFIERS, "filter": FILTERS, "training": METHODS, "engine": ENGINES}
+VARIANTS["adapt"] = ADAPTATIONS
 SECTIONS: dict[str, type[BaseModel]] = {
     "experiment": Experiment,
     "model: builtin": BuiltinModel,
     "model: folder": FolderModel,
     "model: hub": HubModel,
     "model: recorded": RecordedModel,
+    "model: registry": RegistryModel,
     **{f"{field}: {name}": cls for field, table in VARIANTS.items() for name, cls in table.items()},
     "problems": Problems,
     "sampling": Sampling,
     "prompts": Prompts,
     "statistics": Statistics,
     "limits": Limits,
+    "monitoring": Monitoring,
+    "lora": Lora,
 }
 
 
@@ -44,10 +50,17 @@ def type_words(field: FieldInfo) -> str:
         annotation, optional = next(item for item in get_args(annotation) if item is not type(None)), True
     if get_origin(annotation) is Literal:
         words = " or ".join(f"`{item}`" for item in get_args(annotation))
+    elif get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is Literal:
+        *names, last = (f"`{item}`" for item in get_args(get_args(annotation)[0]))
+        words = f"list of {', '.join(names)} or {last}"
     elif annotation in (int, float, str, bool):
         words = {int: "integer", float: "number", str: "text", bool: "true or false"}[annotation]
     elif get_args(annotation) in ((int, int), (float, float)):
         words = "two integers" if get_args(annotation)[0] is int else "two numbers"
+    elif get_args(annotation) and getattr(get_args(annotation)[0], "__origin__", get_args(annotation)[0]) is float:
+        words = "list of numbers"
+    elif get_args(annotation) == (str, ...):
+        words = "list of texts"
     else:
         words = "list of mappings" if get_origin(annotation) is tuple else "mapping"
     names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "length at least"}

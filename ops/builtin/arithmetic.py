@@ -15,8 +15,11 @@ from typing import Any
 
 from ops.builtin.exercises import Attempt, Exercises
 from ops.builtin.notation import BAD, OK
+from ops.errors import DatasetError
+from ops.graders.numeric import read_number
 from ops.tasks.arithmetic import Arithmetic, split_of
 from ops.tasks.expressions import draw_expression, steps_of
+from ops.tasks.jsonl import Jsonl
 from ops.tasks.steps import LARGEST, Step, apply, read_strict
 from ops.types import Problem
 
@@ -54,15 +57,64 @@ class ArithmeticExercises(Exercises):
     same_problem = False
     flag_weight = 3.0
     attempt_tokens = 6 * task.max_steps + 4
+    also_reads = ("jsonl",)
 
     def keys(self) -> Sequence[str]:
         return _training_expressions(self.task)
 
     def key_of(self, problem: Problem) -> str:
-        return str(problem.data["expression"])
+        if problem.task == Arithmetic.model_fields["name"].default:
+            return str(problem.data["expression"])
+        return str(self._as_arithmetic(problem, problem.problem_id).data["expression"])
 
     def is_held_out(self, key: str) -> bool:
         return split_of(key) == "eval"
+
+    def check_row(self, problem: Problem, where: str) -> None:
+        """A row of task jsonl: a chain that the models were trained for, with the answer from left to right."""
+        if problem.task not in self.also_reads:
+            return
+        read = self._as_arithmetic(problem, where)
+        if read_number(str(problem.answer)) != read_number(str(read.answer)):
+            raise DatasetError(
+                where,
+                f"expected {read.answer}, the value of {read.data['expression']} from left to right, "
+                f"got {problem.answer}",
+                field="answer",
+                remedy="the built-in model knows no precedence of *: correct the answer, or name a checkpoint",
+            )
+        if problem.split == "eval" and self.may_pose(problem):
+            raise DatasetError(
+                where,
+                "the built-in model was pretrained on this very problem",
+                field="problem",
+                remedy="change a number in it, so that it is new to the model",
+            )
+
+    def may_pose(self, problem: Problem) -> bool:
+        """Of a user's own problem it is looked up; the training split of the task is left out as a whole."""
+        if problem.task in self.also_reads:
+            return self.key_of(problem) in _posed_expressions(self.task)
+        return super().may_pose(problem)
+
+    def _as_arithmetic(self, problem: Problem, where: str) -> Problem:
+        """The problem of a JSONL row as one of the recipe's task.
+
+        Raises:
+            DatasetError: when it is none, naming ``where`` and the field ``problem``.
+        """
+        try:
+            return self.task.read_row({"expression": str(problem.data["problem"])}, where, problem.split)
+        except DatasetError as error:
+            trained = self.task
+            raise DatasetError(
+                where,
+                f"the built-in model cannot read it: {error.problem}",
+                field="problem",
+                remedy=f"write {trained.min_steps} to {trained.max_steps} operations on numbers up to "
+                f'{trained.max_number}, such as {{"problem": "7 + 5 - 3 * 2", "answer": "18"}} (from left to right, '
+                f"every result within 0..{LARGEST}), or name a checkpoint that reads plain text",
+            ) from None
 
     def posed(self, problem: Problem) -> list[str]:
         return self.key_of(problem).split()
@@ -111,8 +163,14 @@ class ArithmeticExercises(Exercises):
 
     def check_task(self, task: Any) -> None:
         trained = self.task
+        if isinstance(task, Jsonl):
+            if task.grader != "numeric":
+                raise ValueError(f"task.grader: numeric with this built-in recipe, got {task.grader}")
+            return
         if not isinstance(task, Arithmetic):
-            raise ValueError(f"task.name: {trained.name} (what this built-in recipe is trained on), got {task.name}")
+            raise ValueError(
+                f"task.name: {trained.name} (what this built-in recipe is trained on) or jsonl, got {task.name}"
+            )
         if task.min_steps < trained.min_steps:
             raise ValueError(
                 f"task.min_steps: at least {trained.min_steps} with this built-in recipe, got {task.min_steps}"
@@ -126,6 +184,12 @@ class ArithmeticExercises(Exercises):
 @cache
 def _training_expressions(task: Arithmetic) -> tuple[str, ...]:
     return tuple(str(problem.data["expression"]) for problem in task.generate("train", TRAINING_PROBLEMS, seed=0))
+
+
+@cache
+def _posed_expressions(task: Arithmetic) -> frozenset[str]:
+    """All that pretraining may pose: its pool, and nothing of the training split beside it."""
+    return frozenset(_training_expressions(task))
 
 
 def true_steps(expression: str) -> Attempt:

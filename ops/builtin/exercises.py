@@ -33,6 +33,8 @@ class Exercises(abc.ABC):
     """Loss weight of the flags ok and bad in a trace."""
     attempt_tokens: ClassVar[int]
     """Room for any attempt, its end mark included."""
+    also_reads: ClassVar[tuple[str, ...]] = ()
+    """Names of further tasks whose problems models of the recipe answer where ``check_row`` accepts each of them."""
 
     @abc.abstractmethod
     def keys(self) -> Sequence[Key]:
@@ -85,6 +87,13 @@ class Exercises(abc.ABC):
     @abc.abstractmethod
     def check_task(self, task: Any) -> None:
         """Raise ValueError when models of this recipe do not fit the parameters of ``task``."""
+
+    def check_row(self, problem: Problem, where: str) -> None:  # noqa: B027 - recipes of one task read no other's rows
+        """Refuse a problem of a user's file that models of the recipe cannot read, or have seen already.
+
+        Raises:
+            DatasetError: names ``where`` (file and line), the field and what was expected.
+        """
 
     def may_pose(self, problem: Problem) -> bool:
         """Whether pretraining may have posed ``problem``."""

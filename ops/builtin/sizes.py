@@ -45,6 +45,14 @@ class Recipe:
         """Whether pretraining may have posed ``problem``: it draws from the task's training split."""
         return self.exercises.may_pose(problem)
 
+    def check_row(self, problem: Problem, where: str) -> None:
+        """Refuse a problem of a user's file that models of this recipe cannot read, or have seen already.
+
+        Raises:
+            DatasetError: names ``where`` (file and line), the field and what was expected.
+        """
+        self.exercises.check_row(problem, where)
+
     def check_task(self, task: Any) -> None:
         """Raise ValueError when models of this recipe do not fit ``task``."""
         self.exercises.check_task(task)
@@ -59,3 +67,9 @@ RECIPES = {
 def recipe_of(task: str) -> Recipe | None:
     """The recipe whose models know the notation of a task, or None."""
     return next((recipe for recipe in RECIPES.values() if recipe.task == task), None)
+
+
+def recipe_of_problem(problem: Problem) -> Recipe | None:
+    """The recipe in whose notation a problem can be posed: its task's, or one that reads rows of that task; or None."""
+    reading = (recipe for recipe in RECIPES.values() if problem.task in recipe.exercises.also_reads)
+    return recipe_of(problem.task) or next(reading, None)

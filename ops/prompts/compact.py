@@ -19,7 +19,7 @@ from ops.builtin.notation import (
     TOURNAMENT,
     YES,
 )
-from ops.builtin.sizes import RECIPES, recipe_of
+from ops.builtin.sizes import RECIPES, recipe_of_problem
 from ops.errors import EngineError
 from ops.prompts.base import Scale
 from ops.types import CORRECT, INCORRECT, UNPARSEABLE, Problem, Verdict
@@ -116,7 +116,7 @@ class CompactFormat:
 
 
 def _exercises(problem: Problem) -> Exercises:
-    recipe = recipe_of(problem.task)
+    recipe = recipe_of_problem(problem)
     if recipe is None:
         raise EngineError(
             f"task {problem.task}",

@@ -12,7 +12,7 @@ import polars as pl
 
 from ops.errors import ModelError
 from ops.lab import Lab
-from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel, askable
+from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel, RegistryModel, askable
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
 from ops.verifiers.choices import ChoiceVerifier
@@ -124,7 +124,7 @@ def model_row(lab: Lab, fingerprint: str, *, role: str, generates: int, parent: 
     }
 
 
-def _adopted(lab: Lab, model: FolderModel | HubModel, fingerprint: str, role: str) -> dict[str, Any]:
+def _adopted(lab: Lab, model: FolderModel | HubModel | RegistryModel, fingerprint: str, role: str) -> dict[str, Any]:
     from ops.checkpoints import locate_checkpoint
 
     start = time.monotonic()

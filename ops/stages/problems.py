@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ops.builtin.sizes import RECIPES
+from ops.builtin.sizes import RECIPES, Recipe
 from ops.config import Experiment
 from ops.errors import DatasetError
 from ops.lab import Lab
@@ -69,6 +69,10 @@ def check_problem_files(experiment: Experiment) -> tuple[list[Problem], list[Pro
     evaluation = _first(read_problem_file(task, config.eval_file, "eval"), config.eval, config.eval_file, "eval")
     training = read_problem_file(task, config.train_file, "train")
     training = _first(training, count, config.train_file, "train_per_iteration")
+    for path, problems in ((config.eval_file, evaluation), (config.train_file, training)):
+        for line, problem in enumerate(problems, start=1):  # a problem a line, no line blank
+            for recipe in _builtin_recipes(experiment):
+                recipe.check_row(problem, f"{path}:{line}")
     return _disjoint(experiment, evaluation, training, config.eval_file, "problems.eval_file")
 
 
@@ -102,15 +106,23 @@ def overlap(experiment: Experiment, evaluation: Sequence[Problem], training: Seq
     task = experiment.task
     trained = {task.content_key(problem) for problem in training}
     ids = {problem.problem_id for problem in training}
-    models = [experiment.model, *(model for _, model in experiment.verifier_models())]
-    if any(isinstance(model, FolderModel | HubModel) for model in models):
+    if any(isinstance(model, FolderModel | HubModel) for model in _models(experiment)):
         trained |= {task.content_key(problem) for problem, _ in task.examples()}
-    recipes = [RECIPES[model.recipe] for model in models if isinstance(model, BuiltinModel)]
+    recipes = _builtin_recipes(experiment)
     return sorted(
         key
         for problem, key in ((problem, task.content_key(problem)) for problem in evaluation)
         if key in trained or problem.problem_id in ids or any(recipe.may_pose(problem) for recipe in recipes)
     )
+
+
+def _models(experiment: Experiment) -> list[Any]:
+    """The generator and the models that only verify."""
+    return [experiment.model, *(model for _, model in experiment.verifier_models())]
+
+
+def _builtin_recipes(experiment: Experiment) -> list[Recipe]:
+    return [RECIPES[model.recipe] for model in _models(experiment) if isinstance(model, BuiltinModel)]
 
 
 def problems_of(lab: Lab, iteration: int) -> list[Problem]:

@@ -12,16 +12,20 @@ import polars as pl
 import pytest
 
 import ops
+from ops.plan import measures
 from ops.storage.catalog import rebuild_catalog
 from ops.storage.layout import asset_key
-from ops.storage.schemas import polars_schema
+from ops.storage.schemas import COLUMNS, polars_schema
 from ops.storage.store import Provenance, Store
 
 ITERATIONS = 2
 VERIFIER_TABLES = ("verifier_metrics", "calibration_bins", "threshold_sweeps", "verifier_pairs", "test_time_metrics")
-STUDY_TABLES = ("scaling_points", "scaling_laws", "cross_verification", "findings")
+LOOP_TABLES = ("iteration_changes", "problem_flips", "policy_shift", "selection_metrics", "stopping_rules")
+STUDY_TABLES = ("scaling_points", "scaling_laws", "cross_verification", "findings", "arm_metrics", "arm_differences")
 ASSETS = {
-    **{table: table for table in (*VERIFIER_TABLES, *STUDY_TABLES)},
+    **{table: table for table in (*VERIFIER_TABLES, *LOOP_TABLES, *STUDY_TABLES)},
+    "sampling_choices": "sampling_choices",
+    "saturation": "saturation",
     "generations": "generations",
     "verification_scores": "verification_scores",
     "gap_metrics": "gap_metrics",
@@ -169,7 +173,9 @@ def verifier_rows(table: str) -> pl.DataFrame:
     """One or a few rows of each table about verifiers."""
     ends = {"": 0.2, "_low": 0.1, "_high": 0.3}
     rows: dict[str, list[dict[str, Any]]] = {
-        "verifier_metrics": [{"verifier": "logit", **{f"auroc{end}": value for end, value in ends.items()}}],
+        "verifier_metrics": [
+            {"verifier": "logit", **{f"{name}{end}": x for name in ("auroc", "score_drift") for end, x in ends.items()}}
+        ],
         "calibration_bins": [{"verifier": "logit", "bin": 3, "n_responses": 5, "accuracy": 0.2}],
         "threshold_sweeps": [
             {"verifier": "logit", "filter": "threshold", "value": value, "gap": 0.1, "best_on_train": value > 0}
@@ -191,6 +197,32 @@ def verifier_rows(table: str) -> pl.DataFrame:
     return frame_of(table, [{"split": "eval", **row} for row in rows[table]])
 
 
+def loop_rows(table: str) -> pl.DataFrame:
+    """Rows of the tables about an iteration's place in the loop."""
+    ends = {"low": 0.05, "high": 0.15, "n_problems": 2}
+    compared = [("accuracy", None, None, 0.1), ("pass_at_k", 64, None, -0.1), ("update_error", None, "logit", 0.3)]
+    since = [{"split": "eval", "reference": name, "from_iteration": 0} for name in ("previous", "base")]
+    flips = {"stayed_solved": 0.5, "learned": 0.25, "forgotten": 0.0, "stayed_unsolved": 0.25}
+    rows: dict[str, list[dict[str, Any]]] = {
+        "iteration_changes": [
+            {**row, **ends, "metric": metric, "k": k, "rule": rule, "value": value}
+            for row in since
+            for metric, k, rule, value in compared
+            if row["reference"] == "previous" or metric != "update_error"
+        ],
+        "problem_flips": [{**row, "criterion": "half", "n_problems": 2, **flips} for row in since],
+        "policy_shift": [{"split": "eval", "metric": "kl_to_base_nats", "value": 0.1, **ends}],
+        "selection_metrics": [
+            {"metric": metric, "value": value, **ends} for metric, value in (("precision", 0.9), ("balance_score", 0.5))
+        ],
+        "stopping_rules": [
+            {"rule": rule, "stops": rule == "gap_closed", "fires": fires, "value": 0.1, "limit": 0.0, **ends}
+            for rule, fires in (("gap_closed", True), ("diversity_collapsed", None), ("drift_grows", False))
+        ],
+    }
+    return frame_of(table, [{name: x for name, x in row.items() if name in COLUMNS[table]} for row in rows[table]])
+
+
 def study_rows(table: str) -> pl.DataFrame:
     """Rows of the tables of a study."""
     pairs = [("a", "a", 0.1), ("a", "s", 0.3), ("s", "a", 0.0), ("s", "s", 0.2)]
@@ -203,7 +235,18 @@ def study_rows(table: str) -> pl.DataFrame:
         ],
         "findings": [{"finding": "1", "outcome": "holds", "evidence": "slope +.2 [+.1, +.3]"}],
     }
-    return frame_of(table, [{"task": "countdown", **row} for row in rows[table]])
+    if table in rows:
+        return frame_of(table, [{"task": "countdown", **row} for row in rows[table]])
+    measured = {"arm_iteration": 1, "metric": "accuracy", "value": 0.1, "low": 0.05, "high": 0.15, "n_seeds": 2}
+    arms: dict[str, list[dict[str, Any]]] = {
+        "arm_metrics": [
+            {**measured, "arm": arm, "seed": seed, "standard_error": None if seed is not None else 0.01}
+            for arm in ("self", "gold")
+            for seed in (0, 1, None)
+        ],
+        "arm_differences": [{**measured, "arm_a": "self", "arm_b": "gold", "standard_error": 0.02}],
+    }
+    return frame_of(table, arms[table])
 
 
 def model_row(model: str, parent: str | None, generates: int) -> pl.DataFrame:
@@ -225,8 +268,11 @@ def tables_of(arm: str) -> dict[tuple[str, int | None], tuple[str, pl.DataFrame]
         ("base_model", None): ("base0", model_row("base0", None, 0)),
         ("report", None): (f"rep-{arm}", frame_of("reports", [{"answer": "It rises.", "html_path": "reports/a.html"}])),
     }
+    found["saturation", None] = (f"saturation-{arm}", frame_of("saturation", [{"quantity": "accuracy", "limit": 0.5}]))
     if arm == "demo":
         found |= {(table, None): (f"study-{table}", study_rows(table)) for table in STUDY_TABLES}
+        choices = [{"temperature": 0.7, "chosen": False}, {"temperature": 1.0, "chosen": True}]
+        found["sampling_choices", 0] = ("choices-demo-0", frame_of("sampling_choices", choices))
     model = "base0"
     for k in range(ITERATIONS):
         mark = f"{arm}-{k}" if k else "shared-0"
@@ -237,6 +283,9 @@ def tables_of(arm: str) -> dict[tuple[str, int | None], tuple[str, pl.DataFrame]
         found["diversity_metrics", k] = (f"div-{mark}", diversity_rows(k))
         for table in VERIFIER_TABLES:
             found[table, k] = (f"{table}-{arm}-{k}", verifier_rows(table))
+        for table in LOOP_TABLES:
+            if measures(table, k, ITERATIONS - 1):
+                found[table, k] = (f"{table}-{arm}-{k}", loop_rows(table))
         if k + 1 < ITERATIONS:
             kept = responses.filter((pl.col("split") == "train") & (pl.col("verdict") == "correct"))
             kept = kept.with_columns(completion=pl.col("response"), weight=pl.lit(1.0))

@@ -35,7 +35,7 @@ CONTRACT = {
     "diversity_metrics": "experiment iteration split metric k value low high",
     "experiments": "experiment hypothesis model task iterations config registered_at run_id",
     "materializations": "experiment asset iteration table_name fingerprint code_version run_id seed reused n_rows "
-    "seconds created_at is_current metadata data_path",
+    "seconds resource created_at is_current metadata data_path",
     "problems": "experiment iteration problem_id split",
     "finetune_data": "experiment iteration problem_id sample_index prompt completion weight",
     "models": "experiment iteration model_fingerprint role path",

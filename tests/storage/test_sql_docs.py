@@ -86,6 +86,21 @@ def test_the_answers_about_verifiers(fabricated):
         "a": (0.1, 0.3),
         "s": (0.0, 0.2),
     }
+    [promised] = answer(fabricated, "Did the update deliver").filter(experiment="demo").rows(named=True)
+    assert (promised["accuracy_gained"], promised["update_error"]) == (0.1, 0.3)
+    assert promised["gap_before"] == pytest.approx(0.4)
+    moved = answer(fabricated, "How far has the model moved").filter(experiment="demo").sort("iteration")
+    assert moved["precision_of_training"].to_list() == [None, 0.9]
+    assert (traded := answer(fabricated, "KL–accuracy")).filter(experiment="demo")["accuracy_per_nat"].to_list() == [
+        1.0
+    ]
+    assert traded["accuracy_gained"].to_list() == [0.1] * 3
+    # Solved from half of four on. e0: sample 0, then 0 and 1 right (.25, .5); e1: sample 3, then 3 and 0 (.25, .5).
+    flipped = answer(fabricated, "by their ids").filter(experiment="demo")
+    assert flipped.rows() == [("demo", 1, "learned", "e0", 0.25, 0.5), ("demo", 1, "learned", "e1", 0.25, 0.5)]
+    arms = answer(fabricated, "Which arm is better")
+    assert arms["arm"].to_list() == ["gold", "self"] and arms["standard_error"].to_list() == [0.01, 0.01]
+    assert answer(fabricated, "By how much, paired")["higher"].to_list() == ["self"]
     # Sample 0 is given as correct; at iteration 0 it is so of e0 only ((p + 0) % 4 <= 0).
     given = answer(fabricated, "Where do a given correctness").filter(experiment="demo").unique(["problem_id", "ours"])
     assert set(given["problem_id"]) == {"e1", "t0", "t1"} and set(given["given"]) == {"correct"}
