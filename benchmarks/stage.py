@@ -26,9 +26,10 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as `mindgap run` does
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ops.config import Experiment, load_experiment
+from ops.config import Experiment
 from ops.engines.base import SampleRequest, SamplingSettings
 from ops.engines.loading import LOADING
+from ops.experiment_files import load_experiment
 from ops.identity import seed_of
 from ops.lab import Lab
 from ops.stages.generations import grade_responses, sample_responses

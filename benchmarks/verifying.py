@@ -19,9 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ops.config import Experiment, load_experiment
+from ops.config import Experiment
 from ops.engines.base import Engine, SampleRequest, SamplingSettings
 from ops.engines.loading import LOADING
+from ops.experiment_files import load_experiment
 from ops.identity import seed_of
 from ops.prompts.compact import CompactFormat
 from ops.types import Completion, Problem

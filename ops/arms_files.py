@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ops.arms import MERGED, SHARED, ArmMember, ArmStudy, LoadedArms
-from ops.config import Experiment, shown_path, validated_file, with_paths
+from ops.config import Experiment
 from ops.errors import ExperimentError, MindgapError
+from ops.experiment_files import shown_path, validated_file, with_paths
 from ops.explain import explain
 
 REMEDY = "see docs/studies.md for every field, or copy studies/iterate.yaml"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from ops.adapt import ADAPTATIONS
 from ops.builtin.sizes import RECIPES
 from ops.engines import ENGINES
-from ops.errors import DatasetError, ExperimentError, MindgapError
-from ops.explain import explain, show
-from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel, RegistryModel
-from ops.recorded import score_columns
+from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel
 from ops.selection import FILTERS
 from ops.tasks import TASKS
 from ops.training import METHODS
@@ -22,11 +19,8 @@ from ops.verifiers import VERIFIERS
 from ops.verifiers.base import DerivedVerifier, ModelVerifier, Verifier
 from ops.verifiers.choices import ChoiceVerifier
 from ops.verifiers.token_scores import TokenScore
-from ops.yaml_file import REMEDY, read_mapping
 
-__all__ = ["BuiltinModel", "Experiment", "FolderModel", "HubModel", "RecordedModel", "load_experiment"]
-
-_Named = TypeVar("_Named", bound=Strict)
+__all__ = ["BuiltinModel", "Experiment", "FolderModel", "HubModel", "RecordedModel"]
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 
@@ -321,192 +315,3 @@ class Experiment(Strict):
         if self.filter.verifier_names and self.filter not in chosen:
             chosen.append(self.filter)
         return tuple(chosen)
-
-
-def load_experiment(path: str | Path) -> Experiment:
-    """Read and validate one experiment file.
-
-    Raises:
-        ExperimentError: names the file, the first wrong field, what was found and what was expected.
-    """
-    path = Path(path)
-    where = shown_path(path)
-    experiment = validated_file(path, where, Experiment, REMEDY)
-    return with_paths(experiment, path.resolve().parent, where)
-
-
-def validated_file(path: Path, where: str, kind: type[_Named], remedy: str) -> _Named:
-    """A YAML file as the model ``kind``, whose ``name`` is the file's own.
-
-    Raises:
-        ExperimentError: names ``where``, the first wrong field, what was found and what was expected.
-    """
-    data = read_mapping(path, where)
-    try:
-        found = kind.model_validate(data)
-    except ValidationError as error:
-        field, problem = explain(error, kind)
-        raise ExperimentError(where, problem, field=field, remedy=remedy) from None
-    except MindgapError as error:
-        raise ExperimentError(where, error.problem, field=error.field, remedy=error.remedy or remedy) from None
-    name = found.name  # type: ignore[attr-defined]
-    if name != path.stem:
-        problem = f"expected the file's own name {path.stem!r}, got {name!r}"
-        raise ExperimentError(where, problem, field="name", remedy=f"rename the file or the {kind.__name__.lower()}")
-    return found
-
-
-def with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
-    """Make relative paths relative to the experiment file, and refuse files that are not there."""
-    update: dict[str, Any] = {}
-    if isinstance(experiment.model, FolderModel | RegistryModel):
-        update["model"] = _with_place(experiment.model, folder, where, "model")
-    verifiers = list(experiment.verifiers)
-    for i, model in experiment.verifier_models():
-        if isinstance(model, FolderModel | RegistryModel):
-            found = _with_place(model, folder, where, f"verifiers[{i}].model")
-            verifiers[i] = verifiers[i].model_copy(update={"model": found})
-    if verifiers != list(experiment.verifiers):
-        update["verifiers"] = tuple(verifiers)
-    files: dict[str, str] = {}
-    for field in ("train_file", "eval_file"):
-        value = getattr(experiment.problems, field)
-        if value is not None:
-            files[field] = str(existing_file(folder, value, where, f"problems.{field}", "a JSONL file"))
-    if files:
-        update["problems"] = experiment.problems.model_copy(update=files)
-    if experiment.engine.replays:
-        path = existing_file(folder, experiment.engine.path, where, "engine.path", "a JSONL or Parquet file")
-        update["engine"] = experiment.engine.model_copy(update={"path": str(path)})
-        update["verifiers"] = _with_recorded(verifiers, str(path), where)
-        if not update["verifiers"]:
-            raise ExperimentError(
-                where,
-                "expected at least one verifier; the file has no scores of its own",
-                field="verifiers",
-                remedy="list one that needs no model, such as {name: majority}, or one with a model",
-            )
-    if experiment.prompts.folder is not None:
-        path = _resolved(folder, experiment.prompts.folder, where, "prompts.folder")
-        if not path.is_dir():
-            remedy = "relative paths start at the experiment file"
-            raise ExperimentError(
-                where, f"expected a folder, found none at {path}", field="prompts.folder", remedy=remedy
-            )
-        update["prompts"] = experiment.prompts.model_copy(update={"folder": str(path)})
-    _check_token_limits(experiment, where)
-    return experiment.model_copy(update=update) if update else experiment
-
-
-def _check_token_limits(experiment: Experiment, where: str) -> None:
-    """The default limits are made for the built-in models' notation; a checkpoint that reasons would be cut."""
-    missing = []
-    if isinstance(experiment.model, FolderModel | HubModel | RegistryModel) and not experiment.engine.replays:
-        missing += [] if "max_tokens" in experiment.sampling.model_fields_set else ["sampling.max_tokens"]
-    for i, verifier in enumerate(experiment.verifiers):
-        if "max_tokens" in type(verifier).model_fields and "max_tokens" not in verifier.model_fields_set:
-            asked = verifier.model or experiment.model
-            is_own = isinstance(asked, FolderModel | HubModel | RegistryModel)
-            missing += [f"verifiers[{i}].max_tokens"] if is_own else []
-    if missing:
-        raise ExperimentError(
-            where,
-            "expected a limit of its own for a model that is not built in (the default is for the built-in ones), "
-            "got nothing",
-            field=missing[0],
-            remedy="512 is the paper's; the prompt and the new tokens have to fit the model's context",
-        )
-
-
-def _with_recorded(verifiers: list[Any], path: str, where: str) -> tuple[Any, ...]:
-    """The listed verifiers, then one for each score of a recorded file that none of them reads."""
-    try:
-        columns = score_columns(path)
-    except DatasetError as error:
-        raise ExperimentError(error.where, error.problem, field=error.field, remedy=error.remedy) from None
-    read = {i: item.column for i, item in enumerate(verifiers) if item.name == "recorded"}
-    for i, column in read.items():
-        if column not in columns:
-            problem = f"expected a score of {path} ({', '.join(columns) or 'it has none'}), got {column}"
-            raise ExperimentError(where, problem, field=f"verifiers[{i}].column", remedy=REMEDY)
-    new = [VERIFIERS["recorded"](column=name) for name in columns if name not in read.values()]
-    taken = {item.called for item in verifiers} & {item.called for item in new}
-    if taken:
-        name = sorted(taken)[0]
-        raise ExperimentError(
-            where,
-            f"the score {name} of {path} has the name of a listed verifier",
-            field="verifiers",
-            remedy=f"list it under another name: {{name: recorded, column: {name}, label: recorded-{name}}}",
-        )
-    return (*verifiers, *new)
-
-
-def _with_place(model: FolderModel | RegistryModel, folder: Path, where: str, field: str) -> FolderModel:
-    """The model with its folder: of a registry model that of the version that answers now."""
-    if isinstance(model, FolderModel):
-        return with_folder(model, folder, where, f"{field}.path")
-    from ops.checkpoints import find_registered
-
-    try:
-        return find_registered(model)
-    except MindgapError as error:
-        wrong = (error.field or "").replace("model", field, 1) or field
-        problem = f"{error.where}: {error.problem}"
-        raise ExperimentError(where, problem, field=wrong, remedy=error.remedy or REMEDY) from None
-
-
-def with_folder(model: FolderModel, folder: Path, where: str, field: str) -> FolderModel:
-    """The model with its path made absolute, starting at ``folder``; refused where it is no checkpoint."""
-    path = _resolved(folder, model.path, where, field)
-    if not (path / "config.json").is_file():
-        raise ExperimentError(
-            where,
-            f"expected a Hugging Face checkpoint folder with config.json, found none at {path}",
-            field=field,
-            remedy="give the folder that save_pretrained wrote; relative paths start at the experiment file",
-        )
-    return model.model_copy(update={"path": str(path)})
-
-
-def existing_file(folder: Path, value: str, where: str, field: str, what: str) -> Path:
-    """A path made absolute, starting at ``folder``; refused where there is no such file. ``what``: it should hold."""
-    path = _resolved(folder, value, where, field)
-    if not path.is_file():
-        remedy = "relative paths start at the experiment file"
-        raise ExperimentError(where, f"expected {what}, found none at {path}", field=field, remedy=remedy)
-    return path
-
-
-def _resolved(folder: Path, value: str, where: str, field: str) -> Path:
-    try:
-        path = (folder / Path(value).expanduser()).resolve()
-        path.exists()
-        return path
-    except (ValueError, RuntimeError, OSError) as error:
-        problem = f"expected a path, got {show(value)} ({_reason(error)})"
-        raise ExperimentError(where, problem, field=field, remedy=REMEDY) from None
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-
-
-def load_experiments(folder: str | Path) -> tuple[dict[str, Experiment], dict[str, ExperimentError]]:
-    """All experiments of a folder by name, and the errors of those files that cannot be used."""
-    good: dict[str, Experiment] = {}
-    bad: dict[str, ExperimentError] = {}
-    for path in sorted(Path(folder).glob("*.yaml")):
-        try:
-            good[path.stem] = load_experiment(path)
-        except ExperimentError as error:
-            bad[path.stem] = error
-    return good, bad
-
-
-def shown_path(path: Path) -> str:
-    """A path as people are told of it: relative to the current folder where it is below."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from ops.arms import LoadedArms
 from ops.arms_files import load_arms
 from ops.builtin.sizes import recipe_of
-from ops.config import (
-    Experiment,
+from ops.config import Experiment
+from ops.errors import ExperimentError
+from ops.experiment_files import (
     existing_file,
     load_experiment,
     load_experiments,
@@ -23,7 +24,6 @@ from ops.config import (
     with_folder,
     with_paths,
 )
-from ops.errors import ExperimentError
 from ops.explain import explain
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel
 from ops.study import LoadedStudy, Member, Study, StudyModel, StudyTask, crossed_label

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from ops.config import load_experiment
 from ops.errors import ExperimentError
+from ops.experiment_files import load_experiment
 from ops.identity import fingerprint
 from ops.lab import Lab, Place, commit_or_adopt, experiments_folder, home_folder, studies_folder
 from ops.models import AskableModel, BuiltinModel, HubModel, RecordedModel

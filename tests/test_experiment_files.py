@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.config import Experiment, load_experiment, load_experiments
+from ops.config import Experiment
 from ops.engines.ray_settings import RaySettings
 from ops.errors import DatasetError, ExperimentError
+from ops.experiment_files import load_experiment, load_experiments
 from ops.tasks import TASKS
 from ops.tasks.countdown import Countdown
 from ops.tasks.rows import read_problem_file
@@ -97,7 +98,7 @@ BAD: dict[str, tuple[str | bytes, str | None, str]] = {
     "unknown kind": (
         changed(model__kind="api"),
         "model.kind",
-        "expected one of builtin, folder, hub, recorded, got 'api'",
+        "expected one of builtin, folder, hub, registry, recorded, got 'api'",
     ),
     "unknown size": (changed(model__size="xl"), "model.size", "expected one of a, xxs, xs, s, m, got 'xl'"),
     "unknown task": (changed(task__name="gsm9k"), "task.name", f"expected one of {', '.join(TASKS)}, got 'gsm9k'"),

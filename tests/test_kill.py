@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 import yaml
 
-from ops.config import load_experiment
+from ops.experiment_files import load_experiment
 from ops.plan import make_plan
 from ops.storage.query import query
 

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from ops.config import load_experiment
 from ops.errors import ExperimentError
+from ops.experiment_files import load_experiment
 from ops.models import FolderModel
 from ops.plan import make_plan, model_fingerprint
 from ops.storage.tracking import Tracker

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.config import load_experiment
+from ops.experiment_files import load_experiment
 from ops.lab import PROJECT
 from ops.plan import make_plan
 from tests.conftest import tiny_experiment

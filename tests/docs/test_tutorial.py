@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from ops.config import load_experiment
+from ops.experiment_files import load_experiment
 from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
 from ops.storage.query import query

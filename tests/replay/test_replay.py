@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 import yaml
 
-from ops.config import load_experiment, load_experiments
 from ops.errors import DatasetError, ExperimentError
+from ops.experiment_files import load_experiment, load_experiments
 from ops.lab import Lab
 from ops.plan import make_plan
 from ops.recorded import split_of

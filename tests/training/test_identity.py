@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ops.config import load_experiment
+from ops.experiment_files import load_experiment
 from ops.plan import make_plan
 from ops.training import METHODS
 from ops.training.dpo_settings import Dpo
