@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ops.arms import ArmStudy, LoadedArms, kind_of
+from ops.arm_kinds import kind_of
+from ops.arms import ArmStudy, LoadedArms
 from ops.arms_files import expand_arms, load_arms
 from ops.errors import ExperimentError
 from ops.lab import PROJECT, known_experiments, named_experiment

@@ -15,6 +15,7 @@ from ops.models import BuiltinModel, FolderModel
 from ops.stages.stopping_rules import RULES
 from ops.storage.schemas import polars_schema
 from ops.tasks.countdown import Countdown
+from ops.training.sft_settings import FilteredSft
 from ops.types import Problem
 from orchestration import checks, loop_checks
 
@@ -99,12 +100,13 @@ def test_unparseable_fraction_is_below_its_limit(n_unparseable: int, passes: boo
 
 
 def test_filter_kept_something() -> None:
-    problems = SimpleNamespace(train_per_iteration=4)
-    kept = checks.filter_kept_something(_lab(pl.DataFrame({"problem_id": ["a", "a", "b"]}), problems=problems), 0)
+    lab = {"problems": SimpleNamespace(train_per_iteration=4), "training": FilteredSft()}
+    columns = {"sample_index": [0, 1, 0], "response_id": ["x", "y", "z"], "verdict": ["correct"] * 3}
+    rows = pl.DataFrame({"problem_id": ["a", "a", "b"], **columns})
+    kept = checks.filter_kept_something(_lab(rows, **lab), 0)
     assert kept.passed
     assert kept.numbers == {"examples": 3, "problems_without_examples_fraction": 0.5}
-    empty = pl.DataFrame({"problem_id": []}, schema={"problem_id": pl.String})
-    nothing = checks.filter_kept_something(_lab(empty, problems=problems), 0)
+    nothing = checks.filter_kept_something(_lab(rows.clear(), **lab), 0)
     assert not nothing.passed
     assert "nothing to fine-tune on" in nothing.sentence
 

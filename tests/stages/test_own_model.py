@@ -67,7 +67,7 @@ def _experiment(folder: Path, **changes) -> Experiment:
 
 def test_it_goes_through_every_stage(text_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "ops.stages.finetuning._finished", lambda frame: (frame["finish_reason"] != "").to_numpy()
+        "ops.stages.finetuning.finished", lambda frame: (frame["finish_reason"] != "").to_numpy()
     )  # an untrained model never stops by itself
     lab = Lab.open(_experiment(text_checkpoint), home=tmp_path)
     results = run_all(lab)
