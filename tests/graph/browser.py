@@ -1,11 +1,12 @@
-"""Dagster's UI as a reader uses it: Chromium clicks through it. Needs playwright (``pip install -e ".[dev]"``) and Chromium.
+"""Dagster's UI as a reader uses it: Chromium clicks through it. Needs playwright (the extra ``dev``) and Chromium.
 
-``python -m tests.graph.browser HOME OUT`` makes the pictures of docs/images/ from a home in which ``demo`` has run:
-``OUT`` is the folder that they are written to. Locators name what is written on the page, as Dagster 1.13 writes it.
+``python -m tests.graph.browser HOME OUT`` makes the pictures of docs/images/, from a home in which ``make demo`` has
+run, in the folder ``OUT``. Locators name what is written on the page, as Dagster 1.13 writes it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -43,7 +45,7 @@ def chromium() -> str | None:
 
 @contextmanager
 def ui(log: Path, seconds: float = 240) -> Iterator[str]:
-    """``mindgap ui`` on a free loopback port in this environment; yields its address, ends it with all its processes."""
+    """``mindgap ui`` on a free loopback port, in this environment; yields its address, ends all its processes."""
     port = _free_port()
     command = [sys.executable, "-m", "orchestration.cli", "ui", "--port", str(port)]
     with log.open("w") as output:
@@ -63,12 +65,16 @@ def _free_port() -> int:
 
 
 def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float) -> None:
+    """Until the graph is there: the web server answers earlier, with an empty one."""
+    query = json.dumps({"query": "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"}).encode()
+    request = urllib.request.Request(f"{url}/graphql", query, {"Content-Type": "application/json"})
     deadline = time.monotonic() + seconds
     while True:
-        with suppress(OSError), urllib.request.urlopen(f"{url}/server_info", timeout=5):
-            return
+        with suppress(OSError), urllib.request.urlopen(request, timeout=30) as answer:
+            if json.load(answer)["data"]["repositoriesOrError"].get("nodes"):
+                return
         assert server.poll() is None, f"mindgap ui ended: {log.read_text()[-2000:]}"
-        assert time.monotonic() < deadline, f"mindgap ui does not answer after {seconds:.0f} s"
+        assert time.monotonic() < deadline, f"no graph after {seconds:.0f} s: {log.read_text()[-2000:]}"
         time.sleep(0.5)
 
 
@@ -101,12 +107,11 @@ def browser() -> Iterator[Browser]:
             chrome.close()
 
 
-def new_page(chrome: Browser, width: int = 1400, height: int = 900, *, dark: bool = False, scale: float = 1.0) -> Page:
+def new_page(chrome: Browser, width: int = 1400, height: int = 900, *, dark: bool = False) -> Page:
     """An empty page in a context of its own: nothing is remembered from another one."""
     context = chrome.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if dark else "light",
-        device_scale_factor=scale,
         locale="en-US",
         timezone_id="UTC",
         reduced_motion="reduce",
@@ -195,52 +200,63 @@ def open_check(page: Page, key: str, check: str) -> None:
 
 
 def main(home: Path, out: Path, experiment: str = "demo") -> None:
-    """Write the pictures of the docs."""
-    os.environ["MINDGAP_HOME"] = str(home.resolve())
-    with browser() as chrome:
+    """Write the pictures of the docs: the UI with the demo's three experiments only, and the demo's page."""
+    with browser() as chrome, tempfile.TemporaryDirectory() as folder:
         for name, dark in (("report", False), ("report-dark", True)):
             page = new_page(chrome, 1300, 1600, dark=dark)
             page.goto((home.resolve() / "reports" / f"{experiment}.html").as_uri())
             _picture(page, out / f"{name}.png")
-        with ui(home / "ui.log") as url:
+        for file in (PROJECT / "experiments").glob(f"{experiment}*.yaml"):
+            shutil.copy(file, folder)
+        os.environ["MINDGAP_HOME"] = str(home.resolve())
+        os.environ["MINDGAP_EXPERIMENTS"] = folder
+        os.environ["MINDGAP_STUDIES"] = str(Path(folder) / "none")
+        with ui(Path(folder) / "ui.log") as url:
             _pictures_of_the_ui(chrome, url, out, experiment)
 
 
 def _pictures_of_the_ui(chrome: Browser, url: str, out: Path, experiment: str) -> None:
-    page = new_page(chrome, 1700, 800)
+    page = new_page(chrome, 1900, 1060)
     page.goto(url)
     open_graph(page)
     page.get_by_text("Hide navigation").click()
-    _picture(page, out / "graph.png")
+    page.get_by_role("button", name="panel_show_right").click()  # the list of groups: the graph says the same
+    page.mouse.dblclick(300, 1000)  # fits the graph into the page; only then do its boxes say what they hold
+    expect(page.get_by_text(re.compile("fetching|loading"))).to_have_count(0)
+    _picture(page, out / "graph.png", width=1400)
 
-    page = new_page(chrome, 1400, 720)
+    page = new_page(chrome, 1400, 640)
     page.goto(url)
     choose_partition(page, experiment)
     _picture(page, out / "materialize.png")
 
-    page = new_page(chrome, 1400, 940)
+    page = new_page(chrome, 1400, 925)
     page.goto(url)
     open_metadata(page, "iteration_0/gap_metrics", experiment)
     _picture(page, out / "metadata.png")
     open_plot(page)
     _picture(page, out / "plot.png")
 
-    page = new_page(chrome, 1400, 760)
+    page = new_page(chrome, 1400, 800)
     page.goto(url)
     open_check(page, "iteration_1/stopping_rules", "diversity_holds")
     _picture(page, out / "checks.png")
 
 
-def _picture(page: Page, path: Path) -> None:
-    """Write what the page shows, in at most 256 colours where it would be too large for the repository."""
+def _picture(page: Page, path: Path, width: int | None = None) -> None:
+    """Write what the page shows, in ``width`` pixels; in 256 colours where it would be too large for the repository."""
     from PIL import Image
 
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(1500)  # the layout of graphs and diagrams moves until it has settled
     page.screenshot(path=path)
+    with Image.open(path) as shot:
+        image = shot.convert("RGB")
+    if width is not None:
+        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    image.save(path, optimize=True)
     if path.stat().st_size > MAX_PICTURE_BYTES:
-        with Image.open(path) as image:
-            image.convert("RGB").quantize(256).save(path, optimize=True)
+        image.quantize(256).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
