@@ -17,7 +17,6 @@ from pydantic import Field, field_validator, model_validator
 from ops.config import NAME_PATTERN, Experiment
 from ops.study import LABEL, MAX_LABEL
 from ops.variants import FromList, Seed, Strict
-from ops.verifiers.base import ModelVerifier
 
 Seeded = Literal["sampling", "training", "problems", "model"]
 MERGED = ("training", "problems", "sampling")
@@ -25,8 +24,6 @@ MERGED = ("training", "problems", "sampling")
 
 SHARED = ("task", "statistics")
 """What arms that are compared problem by problem cannot differ in."""
-
-ArmKind = Literal["self", "cross", "gold", "none", "mixed"]
 
 
 class ArmStudy(Strict):
@@ -86,24 +83,3 @@ class LoadedArms:
     study: ArmStudy
     members: tuple[ArmMember, ...]
     where: str
-
-
-def kind_of(experiment: Experiment) -> ArmKind:
-    """Who judges what an arm trains on: the generator itself, a fixed other model, the truth, nobody, or several.
-
-    An ensemble is what all its members are. Verifiers that ask no model (majority, say) count as the generator's own:
-    they read its responses only.
-    """
-    if experiment.filter.name in ("gold", "none"):
-        return "gold" if experiment.filter.name == "gold" else "none"
-    by_name = {item.called: item for item in experiment.verifiers}
-    asked: set[ArmKind] = set()
-    left = list(experiment.filter.verifier_names)
-    while left:
-        verifier = by_name[left.pop()]
-        members = () if isinstance(verifier, ModelVerifier) else getattr(verifier, "members", ())
-        left += members
-        if not members:
-            model = verifier.model if isinstance(verifier, ModelVerifier) else None
-            asked.add("self" if model in (None, experiment.model) else "cross")
-    return asked.pop() if len(asked) == 1 else "mixed"

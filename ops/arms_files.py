@@ -21,6 +21,10 @@ from ops.explain import explain
 
 REMEDY = "see docs/studies.md for every field, or copy studies/iterate.yaml"
 
+SAME = (("problems", "eval"), ("problems", "seed"), ("problems", "eval_file"), ("sampling", "n_eval"))
+"""What arms are compared on: evaluation problems, and the number of responses to each. Some metrics (majority vote,
+answer entropy, self-BLEU) depend on that number, for one and the same model."""
+
 
 def load_arms(path: str | Path) -> LoadedArms:
     """Read, validate and expand one file of arms; relative paths start at it.
@@ -119,19 +123,26 @@ def _misplaced(study: ArmStudy) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _check_same_problems(study: ArmStudy, members: tuple[ArmMember, ...], where: str) -> None:
-    """All arms of a seed are asked the same evaluation problems: differences are taken problem by problem."""
+    """All arms of a seed are asked the same evaluation problems equally often: differences are taken by problem."""
     first: dict[int, ArmMember] = {}
     for member in members:
         other = first.setdefault(member.seed, member)
-        for field in ("eval", "seed", "eval_file"):
-            own, wanted = (getattr(item.experiment.problems, field) for item in (member, other))
-            if own != wanted:
-                raise ExperimentError(
-                    where,
-                    f"expected the evaluation problems of the arm {other.arm} ({wanted}), got {own}",
-                    field=f"{_place(study, member.arm, f'problems.{field}')}",
-                    remedy="arms are compared problem by problem: give it under experiment",
-                )
+        for part, field in SAME:
+            if _value(member, part, field) == _value(other, part, field):
+                continue
+            given = study.arms[member.arm].get(part)
+            own, of = (member, other) if isinstance(given, dict) and field in given else (other, member)
+            asked = "responses to each evaluation problem" if part == "sampling" else "evaluation problems"
+            raise ExperimentError(
+                where,
+                f"expected the {asked} of the arm {of.arm} ({_value(of, part, field)}), got {_value(own, part, field)}",
+                field=_place(study, own.arm, f"{part}.{field}"),
+                remedy="arms are compared problem by problem: give it under experiment",
+            )
+
+
+def _value(member: ArmMember, part: str, field: str) -> Any:
+    return getattr(getattr(member.experiment, part), field)
 
 
 def _renamed(error: ExperimentError, study: ArmStudy, arm: str, seed: int) -> ExperimentError:

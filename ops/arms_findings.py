@@ -12,23 +12,30 @@ from ops.study_findings import FAILS, HOLDS, UNDECIDED, Outcome, above, below
 from ops.types import Interval
 
 NEARLY_CLOSED = 0.25
-"""A gap is called about 0 where at most this share of the gap at iteration 0 is left."""
+"""A gap is called about 0 where it is at most this share of the gap at iteration 0, above or below 0."""
 CLOSED_BY = 3
 """The last of the iterations within which the paper sees the gap close (two to three)."""
 CLOSED_FROM = 2
 """The first of them: with fewer iterations nothing is decided."""
 
 
-def gap_closes(first: Interval, excess: Interval) -> Outcome:
-    """5a: the gap goes to about 0.
+def gap_closes(first: Interval, excess: Interval, deficit: Interval) -> Outcome:
+    """5a: the gap goes to about 0, from either side.
 
     Args:
         first: the gap at iteration 0. Undecided unless it lies above 0: there is nothing to close otherwise.
         excess: the gap at the later iteration minus ``NEARLY_CLOSED`` of the first one, paired by problem.
+        deficit: the same plus ``NEARLY_CLOSED`` of the first one.
 
-    Holds where the whole interval of ``excess`` lies below 0, does not where it lies above.
+    Holds where the whole interval of ``excess`` lies below 0 and that of ``deficit`` above; does not where ``excess``
+    lies above 0 (the gap is open), or ``deficit`` below (the filter has come to choose worse than no filter).
     """
-    return below(excess) if above(first) == HOLDS else UNDECIDED
+    if above(first) != HOLDS:
+        return UNDECIDED
+    outcomes = (below(excess), above(deficit))
+    if FAILS in outcomes:
+        return FAILS
+    return HOLDS if outcomes == (HOLDS, HOLDS) else UNDECIDED
 
 
 def curves_cross(smallest: Interval, largest: Interval) -> Outcome:

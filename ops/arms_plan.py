@@ -31,7 +31,7 @@ ARM_TABLES = {
 READ = ("generations", "verification_scores")
 """Tables of every iteration that an iteration needs to count as measured."""
 
-ALSO_READ = ("policy_shift", "selection_metrics")
+ALSO_READ = ("policy_shift", "selection_metrics", "sampling_choices")
 """Tables whose numbers are taken over where they are there."""
 
 
@@ -131,7 +131,8 @@ class ArmsBench:
                 if (found := stopped_at(member.experiment, lab.plan, store)) is not None:
                     stopped[name] = found
         members = {item.experiment.name: item for item in loaded.members if item.experiment.name in labs}
-        prints = _fingerprints(loaded.study, labs, members, measured)
+        ends = {"missing": missing, "stopped": stopped}
+        prints = _fingerprints(loaded.study, labs, members, measured, ends)
         bench = cls(loaded, labs, members, measured, tuple(missing), stopped, prints, store, run_id, progress)
         if register and labs:
             config = {"kind": "arms", **loaded.study.model_dump(mode="json"), "of": dict(measured)}
@@ -179,9 +180,16 @@ def measured_iterations(lab: Lab) -> int:
 
 
 def _fingerprints(
-    study: ArmStudy, labs: Mapping[str, Lab], members: Mapping[str, ArmMember], measured: Mapping[str, int]
+    study: ArmStudy,
+    labs: Mapping[str, Lab],
+    members: Mapping[str, ArmMember],
+    measured: Mapping[str, int],
+    ends: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Of every table: made of what the study says of its experiments, and of what they have measured."""
+    """Of every table: made of what the study says of its experiments, of what they have measured, and why they ended.
+
+    An experiment that a rule has stopped and one that was interrupted there have measured the same.
+    """
     inputs = {}
     for name, lab in labs.items():
         for k in range(measured[name]):
@@ -197,11 +205,12 @@ def _fingerprints(
             name: [item.filter.model_dump(), [each.model_dump() for each in item.measured_filters()]]
             for name, item in experiments.items()
         },
+        "stopped": ends["stopped"],
     }
     prints = {
         asset: fingerprint(asset, CODE_VERSIONS[ARM_TABLES[asset]], about, inputs)
         for asset in ("arm_metrics", "arm_differences", "findings")
     }
-    words = {"name": study.name, "hypothesis": study.hypothesis, "reference": study.reference}
+    words = {"name": study.name, "hypothesis": study.hypothesis, "reference": study.reference, **ends}
     prints["arms_report"] = fingerprint("arms_report", CODE_VERSIONS["arms_report"], words, dict(prints))
     return prints

@@ -164,7 +164,7 @@ def gap_above_zero(lab: Lab, iteration: int) -> Finding:
 
     All are shown; the one that the loop lives on is not judged here but by its stopping rule, with its own limit.
     """
-    watched = watched_filter(lab.experiment) if lab.experiment.iterations > 0 else None
+    watched = watched_filter(lab, iteration) if lab.experiment.iterations > 0 else None
     numbers, below = {}, []
     for row in _gap_rows(lab, iteration).iter_rows(named=True):
         known = row["gap"] is not None and row["gap_low"] is not None

@@ -24,39 +24,23 @@ def hit_probability(n: int, k: int) -> np.ndarray:
     return 1.0 - miss
 
 
-def pass_at_k(n_correct: int, n: int, k: int) -> float:
-    """Unbiased pass@k of one problem with ``n_correct`` of ``n`` responses correct; NaN where k > n."""
-    return float(hit_probability(n, k)[n_correct])
-
-
-def distinct_in_k(answers: Sequence[str | None], k: int) -> float:
-    """Expected number of distinct answers in k of the n responses: sum over answers of the hit probability.
-
-    An unparseable response (None) is drawn like any other but is no answer.
-    """
-    return expected_distinct(answer_counts(answers), hit_probability(len(answers), k))
-
-
 def answer_counts(answers: Sequence[str | None]) -> np.ndarray:
     """How many responses give each answer, int; an unparseable response (None) gives none."""
     return np.array(list(Counter(answer for answer in answers if answer is not None).values()), dtype=np.int64)
 
 
 def expected_distinct(counts: np.ndarray, kernel: np.ndarray) -> float:
-    """Expected number of distinct answers among k: ``answer_counts`` by the kernel of ``hit_probability``."""
+    """Expected number of distinct answers in k of the n responses: sum over answers of the hit probability.
+
+    Args:
+        counts: ``answer_counts``: an unparseable response (None) is drawn like any other but is no answer.
+        kernel: ``hit_probability(n, k)``; NaN where k > n.
+    """
     return float(kernel[counts].sum()) if not np.isnan(kernel[0]) else float("nan")
 
 
-def distinct_correct_in_k(answers: Sequence[str | None], is_correct: Sequence[bool], k: int) -> float:
-    """Expected number of distinct correct answers in k of the n responses; NaN where k > n.
-
-    As ``distinct_in_k``, with the responses marked that give the answer and are correct.
-    """
-    return distinct_in_k(correct_answers(answers, is_correct), k)
-
-
 def correct_answers(answers: Sequence[str | None], is_correct: Sequence[bool]) -> list[str | None]:
-    """The answers with None in the place of wrong ones."""
+    """The answers with None in the place of wrong ones, so that only right ones are counted."""
     return [answer if correct else None for answer, correct in zip(answers, is_correct, strict=True)]
 
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from ops.arms import ArmKind, kind_of
+from ops.arm_kinds import ArmKind, kind_of
 from ops.arms_plan import ARM_TABLES, ArmsBench
 from ops.models import BuiltinModel
-from ops.reporting.numbers import number_of
+from ops.reporting.numbers import interval_of, number_of
 from ops.reporting.provenance import ProvenanceRow, read_provenance
-from ops.stages.arm_comparison import interval_in
+from ops.reporting.summary import training_rule
 from ops.stages.arm_values import TRAINING_FILTER, shared_filters, shared_verifiers
 from ops.types import Interval
 
@@ -27,13 +27,27 @@ class Cell(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """What identifies a metric in the tables, with its words."""
+    """What identifies a metric in the tables, with its words.
+
+    An update error is shown at the iteration after which the update was made, as in the report of an experiment; in the
+    tables it stands in the rows of the iteration that the update led to.
+    """
 
     name: str
     k: int | None
     rule: str | None
     words: str
     is_signed: bool = False
+
+    @property
+    def quantity(self) -> str:
+        """The words without what it is of: ``gap``."""
+        return self.words.partition(" of ")[0] if self.rule is not None else self.words
+
+    @property
+    def shift(self) -> int:
+        """Shown iteration minus that of the tables."""
+        return -1 if self.name == "update_error" else 0
 
 
 @dataclass(frozen=True)
@@ -108,20 +122,20 @@ class ArmsData:
         return next((item for item in self.metrics if item[:3] == (name, k, rule)), None)
 
     def curve(self, arm: str, metric: Metric) -> dict[int, Cell]:
-        """Over all seeds, by iteration."""
+        """Over all seeds, by the iteration at which it is shown."""
         rows = self._rows("arm_metrics", metric).filter((pl.col("arm") == arm) & pl.col("seed").is_null())
-        return {row["arm_iteration"]: _cell(row) for row in rows.iter_rows(named=True)}
+        return {row["arm_iteration"] + metric.shift: _cell(row) for row in rows.iter_rows(named=True)}
 
     def lines(self, arm: str, metric: Metric) -> dict[int, dict[int, Interval]]:
-        """Of every seed, by iteration."""
+        """Of every seed, by the iteration at which it is shown."""
         rows = self._rows("arm_metrics", metric).filter((pl.col("arm") == arm) & pl.col("seed").is_not_null())
         found: dict[int, dict[int, Interval]] = {}
         for row in rows.iter_rows(named=True):
-            found.setdefault(row["seed"], {})[row["arm_iteration"]] = interval_in(row)
+            found.setdefault(row["seed"], {})[row["arm_iteration"] + metric.shift] = interval_of(row)
         return found
 
     def difference(self, a: str, b: str, metric: Metric, iteration: int) -> Cell | None:
-        """a minus b, whichever of the two comes first in the table; None where there is none."""
+        """a minus b of the tables' iteration, whichever of the two comes first there; None where there is none."""
         rows = self._rows("arm_differences", metric).filter(pl.col("arm_iteration") == iteration)
         for sign, first, second in ((1.0, a, b), (-1.0, b, a)):
             for row in rows.filter((pl.col("arm_a") == first) & (pl.col("arm_b") == second)).iter_rows(named=True):
@@ -182,7 +196,7 @@ def read_arms(bench: ArmsBench) -> ArmsData:
 
 
 def _cell(row: Mapping[str, Any]) -> Cell:
-    return Cell(interval_in(row), number_of(row["standard_error"]), row["n_seeds"])
+    return Cell(interval_of(row), number_of(row["standard_error"]), row["n_seeds"])
 
 
 def _arm(bench: ArmsBench, label: str) -> Arm:
@@ -201,7 +215,7 @@ def _arm(bench: ArmsBench, label: str) -> Arm:
     return Arm(
         label=label,
         kind=kind_of(experiment),
-        words=_trained_on(kind_of(experiment), experiment.filter.label),
+        words=_trained_on(kind_of(experiment), training_rule(experiment)),
         measured=measured,
         planned=experiment.iterations,
         last=bench.last_of(label),
@@ -230,26 +244,35 @@ def _reference(bench: ArmsBench, arms: tuple[Arm, ...]) -> str | None:
 
 
 def _metrics(bench: ArmsBench, frame: pl.DataFrame) -> list[Metric]:
-    """What is shown: of all k the largest, of all filters each arm's own and the first that all arms measure."""
+    """What is shown: of all k the largest; of filters and verifiers each arm's own and the first that all arms have."""
     k = max(frame.filter(pl.col("metric") == "pass_at_k")["k"].to_list(), default=None)
     shared, verifier = next(iter(shared_filters(bench)), None), next(iter(shared_verifiers(bench)), None)
+    own = TRAINING_FILTER
     wanted = [
         Metric("accuracy", None, None, "accuracy"),
         Metric("strict_accuracy", None, None, "strict accuracy"),
-        Metric("gap", None, TRAINING_FILTER, "gap of the training filter", True),
+        Metric("gap", None, own, f"gap of the {own}", True),
         Metric("gap", None, shared, f"gap of {shared}", True),
+        Metric("relative_gap", None, own, f"relative gap of the {own}", True),
         Metric("relative_gap", None, shared, f"relative gap of {shared}", True),
-        Metric("update_error", None, TRAINING_FILTER, "update error", True),
+        Metric("update_error", None, own, "update error", True),
         Metric("pass_at_k", k, None, f"pass@{k}"),
         Metric("majority_vote_accuracy", None, None, "majority vote accuracy"),
+        Metric("learned", None, None, "learned problems"),
+        Metric("forgotten", None, None, "forgotten problems"),
         Metric("distinct_answers_in_k", k, None, f"distinct answers in {k}"),
         Metric("distinct_correct_in_k", k, None, f"distinct correct answers in {k}"),
         Metric("answer_entropy_nats", None, None, "answer entropy (nats)"),
         Metric("self_bleu", None, None, "self-BLEU"),
         Metric("response_tokens", None, None, "response length (tokens)"),
         Metric("kl_to_base_nats", None, None, "KL to the base model (nats)"),
-        Metric("score_drift", None, verifier, f"score drift of {verifier}", True),
-        Metric("balance_score", None, None, "balance score"),
     ]
+    for rule, whose in ((own, "the training verifier"), (verifier, str(verifier))):
+        wanted += [
+            Metric("auroc", None, rule, f"AUROC of {whose}"),
+            Metric("ece", None, rule, f"ECE of {whose}"),
+            Metric("score_drift", None, rule, f"score drift of {whose}", True),
+        ]
+    wanted.append(Metric("balance_score", None, None, "balance score"))
     there = set(frame.select("metric", "k", "rule").unique().rows())
     return [item for item in wanted if item[:3] in there]

@@ -60,7 +60,7 @@ def _grid(data: ArmsData, metric: Metric) -> list[tuple[str, list[Cell | None]]]
     for arm in data.arms:
         curve = data.curve(arm.label, metric)
         if curve:
-            rows.append((arm.label, [curve.get(k) for k in range(data.last + 1)]))
+            rows.append((arm.label, [curve.get(k) for k in range(data.last + 1 + metric.shift)]))
     return rows
 
 
@@ -73,6 +73,7 @@ def _differences(data: ArmsData) -> list[dict[str, Any]]:
         for metric in data.metrics:
             cell = data.difference(a.label, b.label, metric, last)
             if cell is not None:
-                rows.append({"a": a.label, "b": b.label, "iteration": last, "metric": metric, "cell": cell})
+                at = last + metric.shift
+                rows.append({"a": a.label, "b": b.label, "iteration": at, "metric": metric, "cell": cell})
     order = {metric: i for i, metric in enumerate(data.metrics)}
     return sorted(rows, key=lambda row: order[row["metric"]])

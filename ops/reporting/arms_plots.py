@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ops.reporting.arms_data import ArmsData, Metric
+from ops.reporting.arms_words import OF_VERIFIERS
 from ops.reporting.plots import INK, MARKERS, PANEL_INCHES, SERIES, STYLE, distance, figure_svg, new_figure
+from ops.stages.arm_values import TRAINING_FILTER
 from ops.storage.atomic import atomic_file
 from ops.types import Interval
 
@@ -21,6 +23,9 @@ GREY = "#767677"
 CURVES = "pass_at_k_curves"
 OVERVIEW = ("accuracy", "gap_of_training_filter", CURVES)
 """Figures side by side in ``arms.png``."""
+
+TITLE_LETTERS = 38
+"""So many of them fit above a panel."""
 
 Draw = Callable[["Axes"], None]
 
@@ -33,19 +38,23 @@ def figures(data: ArmsData) -> dict[str, tuple[str, Draw]]:
 
     found: dict[str, tuple[str, Draw]] = {}
     for item in data.metrics:
-        found[file_name(item)] = (item.words, over(item))
+        found[file_name(item)] = (title_of(item), over(item))
         if item.name == "pass_at_k":
             found[CURVES] = ("pass@k, first and last iteration", lambda axes: draw_pass_at_k(axes, data))
     return found
 
 
+def title_of(metric: Metric) -> str:
+    """The words, if they fit above a panel; else the caption has to say what of."""
+    return metric.words if len(metric.words) <= TITLE_LETTERS else metric.quantity
+
+
 def file_name(metric: Metric) -> str:
-    """``gap_of_training_filter``; of a filter that all arms measure ``gap_of_shared_filter``."""
+    """``gap_of_training_filter``; of what all arms have ``gap_of_shared_filter``, ``auroc_of_shared_verifier``."""
     if metric.rule is None:
         return metric.name
-    if metric.name == "score_drift":
-        return metric.name
-    return f"{metric.name}_of_{'training' if metric.rule == 'training filter' else 'shared'}_filter"
+    whose = "training" if metric.rule == TRAINING_FILTER else "shared"
+    return f"{metric.name}_of_{whose}_{'verifier' if metric.name in OF_VERIFIERS else 'filter'}"
 
 
 def arms_svgs(data: ArmsData) -> dict[str, tuple[str, str]]:
@@ -117,8 +126,8 @@ def draw_over_iterations(axes: Axes, data: ArmsData, metric: Metric) -> None:
             axes.errorbar(list(rest), y, yerr=bars, color=color, capsize=2.5, elinewidth=1.0, linestyle="none")
     if metric.is_signed:
         axes.axhline(0.0, color=INK, linewidth=0.8)
-    axes.set_xlabel("iteration")
-    axes.set_ylabel(metric.words)
+    axes.set_xlabel("update after iteration" if metric.shift else "iteration")
+    axes.set_ylabel(metric.quantity)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.05)
 

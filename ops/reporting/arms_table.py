@@ -78,7 +78,8 @@ def _against(data: ArmsData, reference: str):
             data.difference(arm.label, reference, metric, min(arm.last, data.arm(reference).last)) for arm in others
         ]
         if any(cell is not None for cell in found):
-            table.add_row(Text(metric.words), *(Text(_cell(cell, True), justify="right") for cell in found))
+            words = f"{metric.words} of the last update" if metric.shift else metric.words
+            table.add_row(Text(words), *(Text(_cell(cell, True), justify="right") for cell in found))
     return table
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from ops.reporting.arms_data import Arm, ArmsData, Cell, Metric
 from ops.reporting.words import interval, number
+from ops.stages.arm_values import TRAINING_FILTER
 from ops.study_findings import FAILS, HOLDS, UNDECIDED
 
 SHORT = {
@@ -29,6 +30,10 @@ ORGANISM = (
 )
 
 
+NAMED = 3
+"""So many incomplete experiments are named; the page says of each arm what it lacks."""
+
+
 def arms_answer(data: ArmsData) -> str:
     """What the study says, in one paragraph."""
     return " ".join([arms_summary(data), *(f"{outcome}: {text}." for outcome, text in arms_outcomes(data))])
@@ -38,7 +43,8 @@ def arms_summary(data: ArmsData) -> str:
     """The question answered: the (first) self-verified arm against the reference; then what is missing."""
     parts = [_main_sentence(data)]
     if data.missing:
-        parts.append(f"Not complete: {', '.join(data.missing)}.")
+        named = ", ".join(data.missing) if len(data.missing) <= NAMED else f"{len(data.missing)} experiments"
+        parts.append(f"Not complete: {named}.")
     return " ".join(parts)
 
 
@@ -64,6 +70,8 @@ def _main_sentence(data: ArmsData) -> str:
 def _against(data: ArmsData, main: Arm, reference: Arm) -> str:
     """What the first arm is above the reference, at the last iteration that both have."""
     last = min(main.last, reference.last)
+    if last == 0:
+        return f"; not comparable yet: of training on {reference.words} only iteration 0 is measured"
     parts = []
     for metric in data.metrics:
         if metric.name in ("accuracy", "pass_at_k"):
@@ -128,27 +136,43 @@ def metric_caption(data: ArmsData, metric: Metric | None) -> str:
     if metric is None:
         return f"Chance that one of k responses is right. Mean over seeds; bands: {level}."
     text = _ABOUT.get(metric.name, "")
+    if metric.rule == TRAINING_FILTER and metric.name in OF_VERIFIERS:
+        text += " The training verifier is the one whose scores the training filter of an arm reads."
+    if metric.rule not in (None, TRAINING_FILTER):
+        text = f"{metric.words[:1].upper()}{metric.words[1:]}, in all arms. {text}"
     bars = "bars: one standard error over seeds" if metric.name in BY_SEED else f"bands: {level}"
     return f"{text + ' ' if text else ''}Mean over seeds; {bars}{lines}."
 
 
+OF_VERIFIERS = ("auroc", "ece", "score_drift")
+"""Metrics of a verifier; those of a filter are the others that have a rule."""
+
 BY_SEED = ("kl_to_base_nats", "balance_score")
 """Metrics whose interval over all seeds is not known: they are taken over from the experiments."""
+
+_SOLVED = "solved: at least half of the responses are right. Problems near one half change sides by chance."
 
 _ABOUT = {
     "accuracy": "Share of responses that are right under flexible extraction: pass@1.",
     "strict_accuracy": "Share of responses that are right under strict extraction.",
     "gap": "Accuracy of what the filter keeps − accuracy; 0 where a problem keeps nothing.",
     "relative_gap": "Mean over problems of gap ÷ (1 − accuracy).",
-    "update_error": "Gap before an update − what the update gained; below 0 it gained more than the gap.",
+    "update_error": "Gap before an update − what the update gained, at the iteration after which it was made; below 0 "
+    "it gained more than the gap.",
     "pass_at_k": "Chance that one of so many responses is right.",
     "majority_vote_accuracy": "Share of problems whose most frequent answer is right.",
     "distinct_answers_in_k": "Expected number of distinct answers in so many responses.",
-    "distinct_correct_in_k": "Expected number of distinct right answers in so many responses.",
+    "distinct_correct_in_k": "Expected number of distinct right answers in so many responses; pass@k where a task "
+    "has one right answer only.",
     "answer_entropy_nats": "Entropy of a problem's answers, mean over problems.",
     "self_bleu": "How much a response repeats the others to its problem: 1 where they are all alike.",
     "response_tokens": "New tokens of a response.",
-    "kl_to_base_nats": "Sampled divergence from the base model, per response.",
+    "kl_to_base_nats": "Mean log-probability ratio to the base model per sampled response: the divergence where "
+    "sampling is at temperature 1 and top-p 1.",
+    "learned": f"Share of problems that were not solved at iteration 0 and are now; {_SOLVED}",
+    "forgotten": f"Share of problems that were solved at iteration 0 and are not now; {_SOLVED}",
+    "auroc": "How often a right response scores above a wrong one: .5 is chance, 1 perfect.",
+    "ece": "Expected calibration error of the scores, mapped to 0..1, in ten bins; few responses raise it.",
     "score_drift": "Mean score, mapped to 0..1, − accuracy: how far the verifier overrates the responses.",
     "balance_score": "B-STaR's balance of enough and right training responses (2412.17256).",
 }

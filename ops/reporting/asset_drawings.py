@@ -45,19 +45,40 @@ def groups(frame: pl.DataFrame, by: str) -> list[tuple[Any, pl.DataFrame]]:
     return [(part[by][0], part) for part in parts[:LINES]]
 
 
-def intervals(axes: Axes, labels: Sequence[str], frame: pl.DataFrame, name: str) -> None:
-    """A dot with its interval for each row, from top to bottom; ``name`` of the column, ``_low`` and ``_high``."""
+def intervals(axes: Axes, labels: Sequence[str], frame: pl.DataFrame, name: str, *, open_ends: bool = False) -> None:
+    """A dot with its interval for each row, from top to bottom; ``name`` of the column, ``_low`` and ``_high``.
+
+    Args:
+        open_ends: an end that is NULL is at infinity: the interval runs to the edge, with an arrow. Otherwise it is
+            undefined, and no interval is drawn.
+    """
     low, high = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
     for place, row in enumerate(frame.iter_rows(named=True)):
         color = SERIES[place % len(SERIES)]
         if row[low] is not None and row[high] is not None:
             axes.plot([row[low], row[high]], [place, place], color=color, linewidth=2.2)
         axes.plot([row[name]], [place], marker="o", color=color)
+    if open_ends:
+        _open_intervals(axes, frame.select(low, name, high).rows())
     axes.set_yticks(range(len(labels)), [label if len(label) < 22 else f"{label[:21]}…" for label in labels])
     axes.tick_params(axis="y", labelsize=7)
     axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_position((0.33, 0.18, 0.64, 0.70))
+
+
+def _open_intervals(axes: Axes, rows: Sequence[tuple[float | None, float, float | None]]) -> None:
+    """(low, value, high) of every row, of which those with an open end are drawn."""
+    axes.margins(x=0.15)
+    edges = axes.get_xlim()
+    for place, (low, value, high) in enumerate(rows):
+        color = SERIES[place % len(SERIES)]
+        for end, other, edge, marker in ((low, high, edges[0], "<"), (high, low, edges[1], ">")):
+            if end is None:
+                start = value if other is None else other
+                axes.plot([start, edge], [place, place], color=color, linewidth=2.2)
+                axes.plot([edge], [place], marker=marker, color=color, clip_on=False)
+    axes.set_xlim(edges)
 
 
 def zero(axes: Axes, *, vertical: bool) -> None:

@@ -84,12 +84,12 @@ def stopping_rules(axes: Axes, source: Source) -> bool:
 
 
 def saturation(axes: Axes, source: Source) -> bool:
-    """The fitted limit of every quantity with its interval."""
+    """The fitted limit of every quantity with its interval, whose ends may be at infinity."""
     rows = source.rows(["quantity", "rule", "limit", "limit_low", "limit_high"]).filter(pl.col("limit").is_not_null())
     if rows.is_empty():
         return False
     labels = [f"{quantity} {rule or ''}".strip() for quantity, rule in zip(rows["quantity"], rows["rule"], strict=True)]
-    intervals(axes, labels, rows, "limit")
+    intervals(axes, labels, rows, "limit", open_ends=True)
     zero(axes, vertical=True)
     return titled(axes, "Where it ends", "limit of the fit", "")
 

@@ -12,7 +12,7 @@ from ops.config import Experiment
 from ops.estimation.bootstrap import mean_interval, resample_counts
 from ops.estimation.diversity import hit_probability, powers_of_two
 from ops.plan import Plan, asset_name
-from ops.reporting.trajectory import value_of
+from ops.reporting.numbers import interval_of
 from ops.storage.store import Store
 from ops.types import Interval
 
@@ -59,7 +59,7 @@ def _measured(plan: Plan, store: Store, first: int, last: int) -> Change | None:
     passed = frame.filter((pl.col("metric") == "pass_at_k") & pl.col("value").is_not_null()).sort("k").rows(named=True)
     if not accuracy or not passed:
         return None
-    return Change(first, last, value_of(accuracy[0]), passed[-1]["k"], value_of(passed[-1]))
+    return Change(first, last, interval_of(accuracy[0]), passed[-1]["k"], interval_of(passed[-1]))
 
 
 def _from_generations(experiment: Experiment, plan: Plan, store: Store, first: int, last: int) -> Change | None:

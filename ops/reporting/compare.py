@@ -23,6 +23,7 @@ from ops.plan import asset_name
 from ops.reporting import words
 from ops.reporting.settings_diff import Setting, differing_settings
 from ops.reporting.trajectory_plots import spread
+from ops.stages.diversity import SELF_BLEU_RESPONSES
 from ops.stages.iteration_changes import EvalValues, eval_values
 from ops.stopping import last_iteration
 from ops.types import Interval
@@ -67,6 +68,8 @@ class Comparison:
         settings: those that differ.
         is_paired: for each experiment whether it has the first one's evaluation problems (True for the first).
         n_problems: evaluation problems of each; ``n_common``: those that it shares with the first.
+        n_responses: (fewest, most) of an evaluation problem, of each experiment at the last of ``iterations``.
+        not_compared: metrics that depend on how many responses a problem has, left out because that differs.
         iterations: at which all are measured, ascending.
     """
 
@@ -77,6 +80,8 @@ class Comparison:
     is_paired: tuple[bool, ...]
     n_problems: tuple[int, ...]
     n_common: tuple[int, ...]
+    n_responses: tuple[tuple[int, int], ...]
+    not_compared: tuple[str, ...]
     iterations: tuple[int, ...]
     rows: tuple[Row, ...]
 
@@ -134,6 +139,8 @@ def compare(labs: Sequence[Lab], iteration: int | None = None) -> Comparison:
         is_paired=tuple(values.problem_ids == found[0].problem_ids for values in found),
         n_problems=tuple(len(values.problem_ids) for values in found),
         n_common=tuple(len(ids[0] & mine) for mine in ids),
+        n_responses=tuple((int(values.size_P.min()), int(values.size_P.max())) for values in found),
+        not_compared=left_out(found),
         iterations=tuple(iterations),
         rows=tuple(rows),
     )
@@ -176,12 +183,33 @@ def _values(lab: Lab, iteration: int) -> EvalValues:
     return found
 
 
-def _flat_values(experiment: Experiment, values: EvalValues) -> dict[Key, np.ndarray]:
-    """Every metric [P] by key; the gap of the filter that trains also under the name ``OWN``."""
-    flat: dict[Key, np.ndarray] = {(metric, k, None): value_P for (metric, k), value_P in values.metrics.items()}
-    label = experiment.filter.label
-    own = values.gaps.get(label) or next(iter(values.gaps.values()), None)
-    for rule, gaps in {**values.gaps, **({OWN: own} if own is not None else {})}.items():
+def left_out(found: Sequence[EvalValues]) -> tuple[str, ...]:
+    """Metrics that say nothing about two experiments with different numbers of responses for each problem.
+
+    The entropy of few answers is too low, a vote of more answers is another vote, and self-BLEU grows with the number
+    of texts up to ``SELF_BLEU_RESPONSES``. Accuracy, and pass@k and distinct answers at the same k, are unbiased.
+    """
+    first = found[0]
+    if all(_same_sizes(values, first) for values in found[1:]):
+        return ()
+    has_few = any(values.size_P.min() < SELF_BLEU_RESPONSES for values in found)
+    return ("majority_vote_accuracy", "answer_entropy_nats", *(("self_bleu",) if has_few else ()))
+
+
+def _same_sizes(values: EvalValues, other: EvalValues) -> bool:
+    """As many responses of every problem; of different problems, as few and as many at least and at most."""
+    if values.problem_ids == other.problem_ids:
+        return np.array_equal(values.size_P, other.size_P)
+    return (values.size_P.min(), values.size_P.max()) == (other.size_P.min(), other.size_P.max())
+
+
+def _flat_values(values: EvalValues, not_compared: Sequence[str]) -> dict[Key, np.ndarray]:
+    """Every metric [P] by key; the gap of the filter that trains, whatever it reads, also under the name ``OWN``."""
+    flat: dict[Key, np.ndarray] = {
+        (metric, k, None): value_P for (metric, k), value_P in values.metrics.items() if metric not in not_compared
+    }
+    own = {} if values.training is None else {OWN: values.training[1]}
+    for rule, gaps in {**values.gaps, **own}.items():
         flat["gap", None, rule] = gaps.gap_P
         flat["relative_gap", None, rule] = gaps.relative_gap_P
     return flat | {("score_drift", None, name): drift_P for name, drift_P in values.drift.items()}
@@ -189,7 +217,7 @@ def _flat_values(experiment: Experiment, values: EvalValues) -> dict[Key, np.nda
 
 def _rows(labs: Sequence[Lab], iteration: int, found: Sequence[EvalValues]) -> list[Row]:
     statistics = labs[0].experiment.statistics
-    flat = [_flat_values(lab.experiment, values) for lab, values in zip(labs, found, strict=True)]
+    flat = [_flat_values(values, left_out(found)) for values in found]
     counts = [_resampled(found, place, statistics) for place in range(len(found))]
     rows = []
     for key in _keys(labs[0].experiment, flat):

@@ -6,7 +6,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from ops.reporting.compare import OWN, Comparison, Key, Row
-from ops.reporting.words import NOTHING, interval, metric_words, number
+from ops.reporting.words import METRICS, NOTHING, interval, metric_words, number
 from ops.types import Interval
 
 if TYPE_CHECKING:
@@ -54,6 +54,15 @@ def pairing_words(found: Comparison) -> list[str]:
             )
     if any(row.key[2] == OWN for row in found.rows):
         said.append(f"The gap of {OWN}: the experiments measure no filter in common.")
+    elif not any(row.key[0] == "gap" for row in found.rows):
+        said.append("No gaps: the experiments measure no filter in common, and not all of them train.")
+    if found.not_compared:
+        ns = ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in found.n_responses)
+        named = ", ".join(METRICS[name] for name in found.not_compared)
+        said.append(
+            f"The numbers of responses to an evaluation problem differ ({ns}), so what depends on it is left out: "
+            f"{named}. Gaps depend on it a little: with fewer responses a filter keeps nothing of more problems."
+        )
     return said
 
 

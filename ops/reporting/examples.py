@@ -11,6 +11,7 @@ from ops.config import Experiment
 from ops.lab import Lab
 from ops.plan import Plan, asset_name
 from ops.selection.base import Filter
+from ops.stages.chosen import training_filter
 from ops.stages.measured import responses_of
 from ops.stages.problems import problems_of
 from ops.storage.store import Store
@@ -49,8 +50,6 @@ def examples_of(experiment: Experiment, plan: Plan, store: Store, per_kind: int 
     They are those of the evaluation split with the smallest response ids, which are hashes. Accepted means: by the
     filter that trains, or else by the first measured filter that reads a verifier; without one there are none.
     """
-    measured = [experiment.filter, *experiment.measured_filters()]
-    item = next((chosen for chosen in measured if len(chosen.verifier_names) == 1), None)
     verified = [
         k
         for k in range(experiment.iterations + 1)
@@ -59,10 +58,12 @@ def examples_of(experiment: Experiment, plan: Plan, store: Store, per_kind: int 
             for table in ("generations", "verification_scores")
         )
     ]
-    if item is None or not verified:
-        return ()
-    lab = Lab(experiment, plan, store)
-    return tuple(example for k in sorted({verified[0], verified[-1]}) for example in _of(lab, k, item, per_kind))
+    lab, found = Lab(experiment, plan, store), []
+    for k in sorted({verified[0], verified[-1]}) if verified else ():
+        filters = [training_filter(lab, k), *experiment.measured_filters()]
+        item = next((chosen for chosen in filters if len(chosen.verifier_names) == 1), None)
+        found += [] if item is None else _of(lab, k, item, per_kind)
+    return tuple(found)
 
 
 def _of(lab: Lab, iteration: int, item: Filter, per_kind: int) -> list[Example]:

@@ -74,21 +74,22 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
             "Gap",
             "What keeping only the responses with {label} would gain, with the fitted decay, the next value that it "
             "predicts (hollow) and its limit (band).",
-            ("gap_metrics", "saturation"),
+            ("gap_metrics", "saturation", "sampling_choices"),
             checks.gap,
         ),
         Figure(
             "relative_gap",
             "Relative gap",
             "The gain of {label} as a share of what is missing to 1, mean over problems.",
-            ("gap_metrics", "saturation"),
+            ("gap_metrics", "saturation", "sampling_choices"),
             checks.relative_gap,
         ),
         Figure(
             "update_error",
             "Update error",
-            "Above 0 the update realised less than the gap promised, below 0 more.",
-            ("iteration_changes", "gap_metrics"),
+            "The gap of what was trained on (gold labels and unfiltered responses, too) minus the rise in accuracy: "
+            "above 0 the update realised less than the gap promised, below 0 more.",
+            ("iteration_changes",),
             checks.update_error,
         ),
         Figure(
@@ -104,6 +105,14 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
             "How often a right response scores above a wrong one: .5 is chance, 1 perfect.",
             ("verifier_metrics",),
             checks.auroc,
+        ),
+        Figure(
+            "ece",
+            "Calibration error",
+            "How far scores lie, on average, from how often they are right; 0 is calibrated, a rising line is a "
+            "verifier that means what it says less and less.",
+            ("verifier_metrics",),
+            checks.ece,
         ),
         Figure("reliability", "Calibration", CALIBRATION, ("calibration_bins",), checks.reliability),
     ),
@@ -125,7 +134,8 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
         Figure(
             "distinct_correct",
             "Distinct correct answers",
-            "Right answers of different form count each; a falling line is solutions lost.",
+            "Right answers of different form count each: a falling line is solutions lost. On a task with one right "
+            "answer it is pass@k and says nothing new.",
             ("diversity_metrics",),
             plots.distinct_correct,
         ),
@@ -155,14 +165,17 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
         Figure(
             "kl",
             "KL to the base model",
-            "How unlikely its own responses have become under the base model, in nats per response; 0 is no move.",
+            "How unlikely its own responses have become under the base model, in nats per response; 0 is no move. It "
+            "is the divergence where sampling is at temperature 1 and top-p 1, else a mean over what was sampled.",
             ("policy_shift",),
             plots.kl,
         ),
         Figure(
             "flips",
             "Learned and forgotten",
-            "Problems newly solved (up) and no longer solved (down) at each update; the difference is the progress.",
+            "Problems newly solved (up) and no longer solved (down) at each update, solved meaning that at least half "
+            "of the responses are right. Near one half some flip by chance, in both directions alike, even where the "
+            "model has not changed: the difference is the progress.",
             ("problem_flips",),
             plots.flips,
         ),

@@ -14,6 +14,7 @@ def number_of(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def interval_of(row: Mapping[str, Any], name: str) -> Interval:
-    """The columns ``name``, ``name_low`` and ``name_high`` of a row."""
-    return Interval(*(number_of(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
+def interval_of(row: Mapping[str, Any], name: str | None = None) -> Interval:
+    """The columns ``name``, ``name_low`` and ``name_high`` of a row; without a name value, low and high."""
+    columns = ("value", "low", "high") if name is None else (name, f"{name}_low", f"{name}_high")
+    return Interval(*(number_of(row[column]) for column in columns))

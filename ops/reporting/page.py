@@ -14,7 +14,7 @@ from ops.reporting.flips import FLIPS, FlipExample
 from ops.reporting.numbers import interval_of
 from ops.reporting.summary import Summary
 from ops.reporting.tiles import key_figures
-from ops.reporting.trajectory import Trajectory, value_of
+from ops.reporting.trajectory import Trajectory
 from ops.reporting.trajectory_plots import spread
 from ops.types import Interval
 
@@ -87,7 +87,7 @@ def stopping_rows(found: Trajectory) -> list[dict[str, Any]]:
     rows = found.rows("stopping_rules")
     order = {name: place for place, name in enumerate(dict.fromkeys(row["rule"] for row in rows))}
     rows.sort(key=lambda row: (order[row["rule"]], row["iteration"]))
-    return [{**row, "value": value_of(row)} for row in rows]
+    return [{**row, "value": interval_of(row)} for row in rows]
 
 
 def saturation_rows(found: Trajectory) -> list[dict[str, Any]]:
@@ -100,7 +100,8 @@ def saturation_rows(found: Trajectory) -> list[dict[str, Any]]:
         if row["rule"] in (None, found.label) and row["next_value"] is not None:
             is_line = row["rate"] == 0.0
             cells = {
-                "limit": _open(interval_of(row, "limit"), "none in sight" if is_line else words.NOTHING, sign=True),
+                "limit": _open(interval_of(row, "limit"), "none in sight" if is_line else words.NOTHING, sign=True)
+                + words.impossible(row["quantity"], row["limit"]),
                 "half_life": _open(interval_of(row, "half_life_iterations"), "∞" if is_line else words.NOTHING),
                 "next_value": words.interval(interval_of(row, "next_value"), sign=True),
             }
@@ -109,11 +110,14 @@ def saturation_rows(found: Trajectory) -> list[dict[str, Any]]:
 
 
 def _open(item: Interval, undefined: str, sign: bool = False) -> str:
-    """An interval whose undefined ends are at infinity where the other end is known."""
+    """An interval whose undefined ends are at infinity: only where the value has none either is nothing known.
+
+    What has no sign (a half-life) has no end at −∞.
+    """
     value = undefined if math.isnan(item.value) else words.number(item.value, 2, sign)
-    if math.isnan(item.low) and math.isnan(item.high):
+    if math.isnan(item.value) and math.isnan(item.low) and math.isnan(item.high):
         return value
-    low = "−∞" if math.isnan(item.low) else words.number(item.low, 2, sign)
+    low = ("−∞" if sign else "∞") if math.isnan(item.low) else words.number(item.low, 2, sign)
     high = ("+∞" if sign else "∞") if math.isnan(item.high) else words.number(item.high, 2, sign)
     return f"{value} [{low}, {high}]"
 
@@ -134,7 +138,7 @@ def change_rows(found: Trajectory) -> list[dict[str, Any]]:
         place = (list(words.METRICS).index(metric), k or 0, rule or "")
         named = words.metric_words(metric, k, rule)
         cell = cells.setdefault(place, {"words": named, "previous": None, "base": None, "iteration": last})
-        cell[row["reference"]] = value_of(row)
+        cell[row["reference"]] = interval_of(row)
         cell["n_problems"] = row["n_problems"]
     return [cells[place] for place in sorted(cells) if not _undefined(cells[place])]
 

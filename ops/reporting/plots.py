@@ -122,7 +122,7 @@ def _draw_accuracy(axes: Axes, arms: Sequence[Summary]) -> None:
 def _draw_gap(axes: Axes, arms: Sequence[Summary]) -> None:
     _draw_iterations(axes, arms, lambda item: item.primary.gap)
     axes.axhline(0.0, color=INK, linewidth=0.8)
-    labels = {arm.iterations[0].primary.label for arm in arms if arm.iterations}
+    labels = {arm.trajectory.label for arm in arms if arm.iterations}
     axes.set_title("Gap" + (f" of {labels.pop()}" if len(labels) == 1 else ""), loc="left", fontweight="bold")
     axes.set_ylabel("filtered accuracy − accuracy")
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ops.reporting.numbers import number_of
+from ops.reporting.numbers import interval_of, number_of
 from ops.reporting.page import saturation_rows, stopping_rows
 from ops.reporting.summary import Summary
 from ops.reporting.trajectory import Points, Trajectory
@@ -95,7 +95,7 @@ def _verifiers(found: Trajectory) -> Table | None:
     for name in found.verifiers():
         for row in found.rows("verifier_metrics", verifier=name):
             if row["iteration"] in ends:
-                drift = Interval(*(number_of(row[f"score_drift{end}"]) for end in ("", "_low", "_high")))
+                drift = interval_of(row, "score_drift")
                 cells = [number(row[metric]) for metric in ("auroc", "precision", "recall", "ece")]
                 cells += [interval(drift, sign=True), percent(row["unparseable_fraction"])]
                 _row(table, [name if row["iteration"] == ends[0] else "", str(row["iteration"]), *cells])

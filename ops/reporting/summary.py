@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from ops.arm_kinds import ArmKind, kind_of
 from ops.config import Experiment
 from ops.models import BuiltinModel, HubModel, RecordedModel, RegistryModel
 from ops.plan import Plan, asset_name
@@ -42,11 +43,13 @@ class IterationSummary:
     """One iteration on the evaluation split, and the fine-tuning that follows it.
 
     Attributes:
-        gaps: of every measured filter; ``primary`` is the one that trains, or else the first.
+        gaps: of every measured filter; ``primary`` is the one that trains after this iteration (with the threshold that
+            its pilot chose), or else the first.
         pass_at_k, distinct_in_k: by k, ascending; empty where diversity is not measured yet.
         finetune_rows: examples that the next model is trained on; None where nothing follows (yet).
         finetune_correct_fraction: share of them that is really correct.
-        update_error: gap(t) - (J(t+1) - J(t)), the improvement identity of 2412.02674; None without t+1.
+        update_error: gap(t) - (J(t+1) - J(t)) of what was trained on, the improvement identity of 2412.02674; None
+            where ``iteration_changes`` of t+1 is not there (yet).
     """
 
     iteration: int
@@ -62,7 +65,7 @@ class IterationSummary:
     answer_entropy_nats: Interval | None
     finetune_rows: int | None
     finetune_correct_fraction: float | None
-    update_error: float | None
+    update_error: Interval | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Summary:
 
     Attributes:
         model: the base model in words.
-        arm: what is trained on, in words.
+        arm: what is trained on, in words; ``kind`` who judges it; ``training_rule`` the filter in words.
         verifiers: what the first measured iteration says of them; None where that is not measured.
         builtin: whether the model is a model organism of this lab.
         confidence: of every interval, e.g. 0.95.
@@ -87,6 +90,8 @@ class Summary:
     model: str
     task: str
     arm: str
+    kind: ArmKind
+    training_rule: str
     builtin: bool
     confidence: float
     planned_iterations: int
@@ -125,7 +130,8 @@ def summarise(experiment: Experiment, plan: Plan, store: Store) -> Summary:
         StorageError: when a table is damaged.
     """
     last = last_iteration(experiment, plan, store)
-    found = [_iteration(experiment, plan, store, k) for k in range(last + 1)]
+    trajectory = read_trajectory(experiment, plan, store, last)
+    found = [_iteration(experiment, plan, store, trajectory, k) for k in range(last + 1)]
     iterations = [item for item in found if item is not None]
     base = _read(store, plan, "models", "base_model")
     return Summary(
@@ -134,31 +140,43 @@ def summarise(experiment: Experiment, plan: Plan, store: Store) -> Summary:
         model=_model_words(experiment),
         task=_words(experiment.task),
         arm=arm_words(experiment),
+        kind=kind_of(experiment),
+        training_rule=training_rule(experiment),
         builtin=isinstance(experiment.model, BuiltinModel),
         confidence=experiment.statistics.confidence,
         planned_iterations=experiment.iterations,
         stopped=stopped_at(experiment, plan, store),
-        iterations=tuple(_with_update_errors(iterations)),
+        iterations=tuple(iterations),
         changes=measure_changes(experiment, plan, store, [item.iteration for item in iterations]),
         base_model=base.row(0, named=True) if base is not None else None,
         verifiers=read_verifiers(plan, store, iterations[0].iteration) if iterations else None,
         provenance=read_provenance(experiment, plan, store, last),
-        trajectory=read_trajectory(experiment, plan, store, last),
+        trajectory=trajectory,
     )
 
 
 def arm_words(experiment: Experiment) -> str:
     """What is trained on: ``self-verified (binary_cot >= 0.5)``, ``gold labels``, ``no filter``."""
-    chosen = experiment.filter
+    chosen, kind = experiment.filter, kind_of(experiment)
     if experiment.iterations == 0:
         return "verification only"
-    if not chosen.verifier_names:
-        return {"gold": "gold labels", "none": "no filter"}.get(chosen.name, chosen.name)
-    crossed = {experiment.verifiers[i].called for i, _ in experiment.verifier_models()} & set(chosen.verifier_names)
-    return f"{'cross' if crossed else 'self'}-verified ({chosen.label})"
+    if kind in ("gold", "none"):
+        return chosen.label
+    named = {"self": "self-verified", "cross": "cross-verified", "mixed": "verified by itself and by another model"}
+    return f"{named[kind]} ({training_rule(experiment)})"
 
 
-def _iteration(experiment: Experiment, plan: Plan, store: Store, k: int) -> IterationSummary | None:
+def training_rule(experiment: Experiment) -> str:
+    """The training filter in words; where a pilot chooses its threshold, that it does."""
+    chosen = experiment.filter
+    if not experiment.chooses_threshold:
+        return chosen.label
+    return f"{' AND '.join(chosen.verifier_names)}, its {chosen.name} chosen at each iteration"
+
+
+def _iteration(
+    experiment: Experiment, plan: Plan, store: Store, trajectory: Trajectory, k: int
+) -> IterationSummary | None:
     gaps = _read(store, plan, "gap_metrics", asset_name("gap_metrics", k))
     if gaps is None:
         return None
@@ -175,14 +193,14 @@ def _iteration(experiment: Experiment, plan: Plan, store: Store, k: int) -> Iter
         accuracy=interval_of(first, "accuracy"),
         strict_accuracy=number_of(first["strict_accuracy"]),
         unparseable_response_fraction=number_of(first["unparseable_response_fraction"]),
-        primary=measured[_primary(experiment, rows)],
+        primary=next((item for item in measured if item.label == trajectory.label_at(k)), measured[0]),
         gaps=tuple(measured),
         pass_at_k={n: item for (metric, n), item in values.items() if metric == "pass_at_k" and n},
         distinct_in_k={n: item for (metric, n), item in values.items() if metric == "distinct_answers_in_k" and n},
         answer_entropy_nats=values.get(("answer_entropy_nats", None)),
         finetune_rows=None if data is None else data.height,
         finetune_correct_fraction=None if data is None or not data.height else _share_correct(data),
-        update_error=None,
+        update_error=trajectory.update_errors().get(k),
     )
 
 
@@ -204,12 +222,6 @@ def _read(store: Store, plan: Plan, table: str, asset: str, columns: list[str] |
     return store.read(table, fingerprint, columns)
 
 
-def _primary(experiment: Experiment, rows: list[dict[str, Any]]) -> int:
-    chosen = experiment.filter
-    rules = [row["rule"] for row in rows]
-    return rules.index(chosen.label) if chosen.label in rules else 0
-
-
 def _filter_gap(row: Mapping[str, Any]) -> FilterGap:
     return FilterGap(
         label=row["rule"],
@@ -226,20 +238,7 @@ def _filter_gap(row: Mapping[str, Any]) -> FilterGap:
 
 def _metrics(frame: pl.DataFrame) -> dict[tuple[str, int | None], Interval]:
     rows = frame.filter(pl.col("split") == "eval").sort("metric", "k").iter_rows(named=True)
-    return {
-        (row["metric"], row["k"]): Interval(number_of(row["value"]), number_of(row["low"]), number_of(row["high"]))
-        for row in rows
-    }
-
-
-def _with_update_errors(iterations: list[IterationSummary]) -> list[IterationSummary]:
-    following = {item.iteration: item for item in iterations}
-    done = []
-    for item in iterations:
-        after = following.get(item.iteration + 1)
-        error = None if after is None else item.primary.gap.value - (after.accuracy.value - item.accuracy.value)
-        done.append(IterationSummary(**{**vars(item), "update_error": error}))
-    return done
+    return {(row["metric"], row["k"]): interval_of(row) for row in rows}
 
 
 def _model_words(experiment: Experiment) -> str:

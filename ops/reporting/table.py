@@ -80,7 +80,7 @@ def _table(summary: Summary, stacked: bool) -> Table:
         ("distinct", f"in {k}" if k else ""),
         ("tuning", "rows"),
     ]
-    shown = summary.iterations[0].primary.label if summary.iterations else ""
+    shown = summary.trajectory.label if summary.iterations else ""
     title = Text.assemble((summary.name, "bold"), f": {summary.arm}", (f"   gap of {shown}" if shown else "", "dim"))
     table = Table(
         title=title,

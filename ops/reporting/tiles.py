@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ops.reporting.summary import Summary
 from ops.reporting.trajectory import Points
@@ -16,7 +15,7 @@ class Tile:
     """One number with its interval, and what it was before.
 
     Attributes:
-        direction: ``up`` or ``down`` where the interval excludes no change, else ''.
+        direction: ``up`` or ``down`` where it is a change whose interval excludes 0, else ''.
     """
 
     title: str
@@ -37,13 +36,14 @@ def key_figures(summary: Summary) -> list[Tile]:
     else:
         changes = summary.changes
         note = f"{number(first.accuracy.value)} → {number(last.accuracy.value)}"
-        tiles.append(_tile("Change in accuracy", changes.accuracy, note))
+        tiles.append(_change("Change in accuracy", changes.accuracy, note))
         ends = [item.pass_at_k.get(changes.k) for item in (first, last)]
         note = " → ".join(number(item.value) for item in ends if item is not None)
-        tiles.append(_tile(f"Change in pass@{changes.k}", changes.pass_at_k, note))
+        tiles.append(_change(f"Change in pass@{changes.k}", changes.pass_at_k, note))
     note = last.primary.label
     if last is not first:
-        note += f", {number(first.primary.gap.value, sign=True)} at iteration {first.iteration}"
+        other = "" if first.primary.label == last.primary.label else f" ({first.primary.label})"
+        note += f", {number(first.primary.gap.value, sign=True)}{other} at iteration {first.iteration}"
     tiles.append(_tile(f"Gap at iteration {last.iteration}", last.primary.gap, note))
     found = summary.trajectory
     drift = found.column("verifier_metrics", "score_drift", verifier=found.verifier) if found.verifier else []
@@ -63,7 +63,11 @@ def _ended(title: str, points: Points, unit: str) -> list[Tile]:
 
 
 def _tile(title: str, item: Interval, note: str, sign: bool = True) -> Tile:
+    """Of a level: where it lies says nothing of whether it moved, so it has no direction."""
     value, _, ends = interval(item, sign=sign).partition(" ")
-    known = sign and not math.isnan(item.low)
-    direction = "up" if known and item.low > 0 else "down" if known and item.high < 0 else ""
-    return Tile(title, value, ends, note, direction)
+    return Tile(title, value, ends, note)
+
+
+def _change(title: str, item: Interval, note: str) -> Tile:
+    direction = "up" if item.low > 0 else "down" if item.high < 0 else ""
+    return replace(_tile(title, item, note), direction=direction)

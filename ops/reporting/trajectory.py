@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import polars as pl
 from ops.config import Experiment
 from ops.plan import Plan, asset_name, measures
 from ops.reporting.numbers import interval_of, number_of
+from ops.stages.chosen import CHOSEN
 from ops.storage.schemas import COLUMNS, polars_schema
 from ops.storage.store import Store
 from ops.types import Interval
@@ -28,6 +29,7 @@ ASSET_OF = {
     "selection_metrics": "selection_metrics",
     "training_steps": "model",
     "saturation": "saturation",
+    "sampling_choices": "sampling_choices",
 }
 """The tables of a trajectory, and the asset whose fingerprint each lies under."""
 
@@ -41,7 +43,7 @@ class Trajectory:
 
     Attributes:
         name: of the experiment.
-        label: of the filter that the gap is shown for, in words.
+        label: of the filter that the gap is shown for, in words; ``CHOSEN`` where a pilot chooses its threshold anew.
         verifier: the verifier that filter reads, or else the first; None where there is none.
         confidence: of every interval.
         iterations: those with gap metrics, ascending.
@@ -65,16 +67,27 @@ class Trajectory:
     def metric(self, name: str, k: int | None = None, table: str = "diversity_metrics") -> Points:
         """Of a table with a row for each metric."""
         where = {"metric": name, **({"k": k} if "k" in COLUMNS[table] else {})}
-        return _defined((row["iteration"], value_of(row)) for row in self.rows(table, **where))
+        return _defined((row["iteration"], interval_of(row)) for row in self.rows(table, **where))
 
     def column(self, table: str, name: str, **where: Any) -> Points:
         """Of a table with a column for each estimate, and its interval where the table has one."""
-        has_ends = f"{name}_low" in COLUMNS[table]
-        found = []
-        for row in self.rows(table, **where):
-            item = interval_of(row, name) if has_ends else Interval(number_of(row[name]), math.nan, math.nan)
-            found.append((row["iteration"], item))
-        return _defined(found)
+        return _points(self.rows(table, **where), name)
+
+    def label_at(self, iteration: int) -> str:
+        """The filter, in words, that the gap is shown for: the label, or what the iteration's pilot chose."""
+        chosen = self.rows("sampling_choices", iteration=iteration, chosen=True) if self.label == CHOSEN else []
+        return chosen[0]["rule"] if chosen else self.label
+
+    def gaps(self, name: str) -> Points:
+        """A column of ``gap_metrics`` of that filter."""
+        labels = {k: self.label_at(k) for k in self.iterations}
+        rows = [row for row in self.rows("gap_metrics") if row["rule"] == labels[row["iteration"]]]
+        return _points(rows, name)
+
+    def update_errors(self) -> dict[int, Interval]:
+        """gap(t) − (J(t+1) − J(t)) of what was trained on after iteration t, by t (2412.02674)."""
+        rows = self.rows("iteration_changes", metric="update_error", reference="previous")
+        return dict(_defined((row["from_iteration"], interval_of(row)) for row in rows))
 
     def ks(self, name: str) -> list[int]:
         """Every k that a metric of ``diversity_metrics`` is measured at, ascending."""
@@ -87,13 +100,17 @@ class Trajectory:
         return self.tables["verifier_metrics"]["verifier"].unique(maintain_order=True).to_list()
 
 
-def value_of(row: Mapping[str, Any]) -> Interval:
-    """The columns value, low and high of a row."""
-    return Interval(number_of(row["value"]), number_of(row["low"]), number_of(row["high"]))
-
-
 def _defined(points: Any) -> Points:
     return [(iteration, item) for iteration, item in points if not math.isnan(item.value)]
+
+
+def _points(rows: Sequence[Mapping[str, Any]], name: str) -> Points:
+    """One column of rows, with its interval where they have one."""
+    nan = math.nan
+    return _defined(
+        (row["iteration"], interval_of(row, name) if f"{name}_low" in row else Interval(number_of(row[name]), nan, nan))
+        for row in rows
+    )
 
 
 def read_trajectory(experiment: Experiment, plan: Plan, store: Store, last: int) -> Trajectory:
@@ -108,6 +125,8 @@ def read_trajectory(experiment: Experiment, plan: Plan, store: Store, last: int)
     chosen = experiment.filter
     label = chosen.label if chosen.label in labels else next(iter(labels), "")
     read = gaps.filter(pl.col("rule") == label)["verifier"].to_list()
+    if experiment.chooses_threshold and tables["sampling_choices"].height:
+        label = CHOSEN
     known = [verifier.called for verifier in experiment.verifiers]
     return Trajectory(
         name=experiment.name,

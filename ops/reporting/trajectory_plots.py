@@ -115,9 +115,8 @@ def legend_above(axes: Axes) -> None:
 
 def accuracy(axes: Axes, found: Trajectory) -> bool:
     """Flexible and strict extraction."""
-    rows = found.rows("gap_metrics", rule=found.label)
-    flexible = found.metric("accuracy") or [(row["iteration"], interval_of(row, "accuracy")) for row in rows]
-    strict = found.metric("strict_accuracy") or found.column("gap_metrics", "strict_accuracy", rule=found.label)
+    flexible = found.metric("accuracy") or found.gaps("accuracy")
+    strict = found.metric("strict_accuracy") or found.gaps("strict_accuracy")
     lines = [Line("flexible", flexible), Line("strict", strict, dashed=True)]
     return draw_lines(axes, lines, "accuracy = pass@1", found.confidence)
 
@@ -128,7 +127,7 @@ def votes(axes: Axes, found: Trajectory) -> bool:
     vote = found.metric("majority_vote_accuracy")
     if not vote:
         return False
-    single = found.metric("accuracy") or found.column("gap_metrics", "accuracy", rule=found.label)
+    single = found.metric("accuracy") or found.gaps("accuracy")
     lines = [Line("one response", single), Line("majority vote", vote)]
     lines += [Line(f"pass@{ks[-1]}", found.metric("pass_at_k", ks[-1]))] if ks else []
     return draw_lines(axes, lines, "accuracy", found.confidence)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ops.reporting.numbers import interval_of, number_of
 from ops.reporting.plots import SERIES, distance
-from ops.reporting.trajectory import Points, Trajectory, value_of
+from ops.reporting.trajectory import Points, Trajectory
 from ops.reporting.trajectory_plots import Line, draw_lines, errorbars, legend_above
-from ops.types import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +32,7 @@ def relative_gap(axes: Axes, found: Trajectory) -> bool:
 
 
 def _decay(axes: Axes, found: Trajectory, quantity: str, what: str) -> bool:
-    points = found.column("gap_metrics", quantity, rule=found.label)
+    points = found.gaps(quantity)
     if not draw_lines(axes, [Line("measured", points)], what, found.confidence, zero=True):
         return False
     fits = found.rows("saturation", quantity=quantity, rule=found.label)
@@ -46,7 +45,7 @@ def _fit(axes: Axes, row: dict[str, Any], points: Points) -> None:
     """limit + (y(0) − limit) exp(−rate t), from the table's limit, rate and next value (2507.00075).
 
     A curve without a limit in sight (rate 0, limit NULL) is the straight line through the points; an end of the limit's
-    interval that is NULL is beyond the panel.
+    interval that is NULL is beyond the panel, both of them where the curve does not show a limit at all.
     """
     import numpy as np
 
@@ -69,7 +68,7 @@ def _fit(axes: Axes, row: dict[str, Any], points: Points) -> None:
     if math.isfinite(limit.value) and low - room <= limit.value <= high + room:
         low, high = min(low, limit.value), max(high, limit.value)
         axes.axhline(limit.value, color=color, linewidth=0.8, linestyle=":", label="limit")
-    if not (math.isnan(limit.low) and math.isnan(limit.high)):
+    if rate != 0.0 or not (math.isnan(limit.low) and math.isnan(limit.high)):
         edges = {"low": low, "high": high}
         known = [
             edges[end] if math.isnan(value) else value for end, value in (("low", limit.low), ("high", limit.high))
@@ -83,18 +82,8 @@ def _fit(axes: Axes, row: dict[str, Any], points: Points) -> None:
 
 
 def update_error(axes: Axes, found: Trajectory) -> bool:
-    """gap(t) − (J(t+1) − J(t)), with its interval where the changes are measured."""
-    rows = found.rows("iteration_changes", metric="update_error", rule=found.label, reference="previous")
-    points = [(row["from_iteration"], value_of(row)) for row in rows]
-    points = [point for point in points if not math.isnan(point[1].value)]
-    if not points:
-        gaps = dict(found.column("gap_metrics", "gap", rule=found.label))
-        right = dict(found.column("gap_metrics", "accuracy", rule=found.label))
-        points = [
-            (k, Interval(gaps[k].value - (right[k + 1].value - right[k].value), math.nan, math.nan))
-            for k in gaps
-            if k + 1 in right
-        ]
+    """gap(t) − (J(t+1) − J(t)) of what was trained on at t."""
+    points = sorted(found.update_errors().items())
     return draw_lines(
         axes, [Line("", points)], "gap − rise in accuracy", found.confidence, "update after iteration", zero=True
     )
@@ -123,6 +112,11 @@ def auroc(axes: Axes, found: Trajectory) -> bool:
     if done and axes.get_ylim()[0] < 0.5:
         axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle="--")
     return done
+
+
+def ece(axes: Axes, found: Trajectory) -> bool:
+    """How far scores lie from being right as often as they say."""
+    return of_verifiers(axes, found, "ece", "expected calibration error", zero=True)
 
 
 def reliability(axes: Axes, found: Trajectory) -> bool:

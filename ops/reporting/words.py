@@ -63,6 +63,19 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{100 * value:.0f} %"
 
 
+POSSIBLE = {"accuracy": (0.0, 1.0), "gap": (-1.0, 1.0), "relative_gap": (-math.inf, 1.0)}
+"""Between what a quantity lies whose curve is fitted; the fit does not know."""
+
+
+def impossible(quantity: str, limit: float | None) -> str:
+    """``: below 0 or above 1, never reached`` where a curve leads to what the quantity cannot be; '' elsewhere."""
+    if limit is None or math.isnan(limit):
+        return ""
+    low, high = POSSIBLE[quantity]
+    where = f"above {high:g}" if limit > high else f"below {low:g}".replace("-", "−") if limit < low else ""
+    return f" ({where}: never reached)" if where else ""
+
+
 def answer(summary: Summary) -> str:
     """What the experiment says, in one sentence with its interval."""
     measured = summary.iterations
@@ -117,5 +130,10 @@ def _best_check(measured: IterationSummary, level: str) -> str:
 
 def training_words(summary: Summary) -> str:
     """What the model was trained on, to follow 'trained on'."""
-    named = {"gold labels": "what gold labels accept", "no filter": "all of its own responses, unfiltered"}
-    return named.get(summary.arm, f"what it accepted itself ({summary.arm.partition('(')[2].rstrip(')')})")
+    return {
+        "gold": "what gold labels accept",
+        "none": "all of its own responses, unfiltered",
+        "self": f"what it accepted itself ({summary.training_rule})",
+        "cross": f"what another model accepted ({summary.training_rule})",
+        "mixed": f"what it and another model accepted ({summary.training_rule})",
+    }[summary.kind]

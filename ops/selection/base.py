@@ -24,6 +24,8 @@ class Filter(Strict, abc.ABC):
     version: ClassVar[str]
     accepts: ClassVar[bool] = True
     """Whether a weight is (the probability of) acceptance, in [0, 1]; precision and recall need that."""
+    drops: ClassVar[bool] = True
+    """Whether a response whose scores could be read may have the weight 0."""
 
     @property
     def verifier_name(self) -> str | None:

@@ -23,6 +23,7 @@ class Kl(Filter):
     beta: float = Field(gt=0.0)
     version: ClassVar[str] = "1"
     accepts: ClassVar[bool] = False
+    drops: ClassVar[bool] = False
 
     @property
     def verifier_name(self) -> str:

@@ -14,6 +14,7 @@ class NoFilter(Filter):
 
     name: Literal["none"] = "none"
     version: ClassVar[str] = "1"
+    drops: ClassVar[bool] = False
 
     @property
     def label(self) -> str:

@@ -11,8 +11,17 @@ import numpy as np
 import polars as pl
 
 from ops.arms_plan import ArmsBench
-from ops.reporting.numbers import number_of
-from ops.stages.arm_values import TRAINING_FILTER, Key, OverSeeds, combine, of_arm, paired, standard_error
+from ops.reporting.numbers import interval_of
+from ops.stages.arm_estimates import (
+    OverSeeds,
+    combine,
+    of_arm,
+    paired,
+    pooled,
+    pooled_difference,
+    standard_error,
+)
+from ops.stages.arm_values import TRAINING_FILTER, Key
 from ops.stages.measured import without_nan
 from ops.storage.schemas import polars_schema
 from ops.types import Interval, StageResult
@@ -73,9 +82,8 @@ def _metric_rows(bench: ArmsBench, arm: str, iteration: int) -> Iterator[Cells]:
         return
     place = {"arm": arm, "arm_iteration": iteration}
     is_whole = iteration <= bench.last_of(arm)
-    for key, found in combine(bench, by_seed).items():
-        yield from _rows(place, key, found, is_whole)
-    for key, found in _taken_over(bench, arm, iteration).items():
+    every = combine(bench, by_seed) | pooled(bench, arm, iteration) | _taken_over(bench, arm, iteration)
+    for key, found in every.items():
         yield from _rows(place, key, found, is_whole)
 
 
@@ -104,9 +112,8 @@ def _differences(bench: ArmsBench, a: str, b: str, iteration: int) -> Iterator[C
     """Every metric of a minus that of b, paired by seed and problem."""
     about = {"arm_a": a, "arm_b": b, "arm_iteration": iteration}
     by_seed = paired(bench, {(a, iteration): 1.0, (b, iteration): -1.0})
-    found: dict[Key, tuple[OverSeeds, int | None]] = {
-        key: (item, item.n_problems) for key, item in combine(bench, by_seed).items()
-    }
+    by_problem = combine(bench, by_seed) | pooled_difference(bench, a, b, iteration)
+    found: dict[Key, tuple[OverSeeds, int | None]] = {key: (item, item.n_problems) for key, item in by_problem.items()}
     first, second = (_taken_over(bench, arm, iteration) for arm in (a, b))
     for key in first:
         if key in second:
@@ -124,7 +131,7 @@ def _taken_over(bench: ArmsBench, arm: str, iteration: int) -> dict[Key, OverSee
         for table in TAKEN_OVER if iteration < bench.measured[name] else ():
             for row in _table(bench, name, table, iteration):
                 if row["value"] is not None:
-                    found.setdefault((row["metric"], None, None), {})[seed] = interval_in(row)
+                    found.setdefault((row["metric"], None, None), {})[seed] = interval_of(row)
     return {key: _of_seeds(by_seed) for key, by_seed in found.items()}
 
 
@@ -154,8 +161,3 @@ def _unpaired(first: OverSeeds, second: OverSeeds) -> OverSeeds:
     mean = float(np.mean(list(values.values()))) if values else nan
     by_seed = {seed: Interval(value, nan, nan) for seed, value in values.items()}
     return OverSeeds(by_seed, Interval(mean, nan, nan), standard_error(list(values.values())), 0)
-
-
-def interval_in(row: Mapping[str, Any]) -> Interval:
-    """The columns value, low and high of a row."""
-    return Interval(*(number_of(row[name]) for name in ("value", "low", "high")))

@@ -1,65 +1,34 @@
-"""Every number of every arm, problem by problem, and what is estimated from it over problems and over seeds.
-
-Intervals resample problems, never seeds: an interval says what other problems would have given with these seeds. How
-much seeds scatter is the standard error beside it.
-"""
+"""Every number of every arm, problem by problem: what ``ops.stages.arm_estimates`` estimates from."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from ops.arms_plan import ArmsBench
 from ops.errors import StorageError
-from ops.estimation.bootstrap import mean_draws, percentile_interval, resample_counts
 from ops.lab import Lab
 from ops.plan import asset_name
 from ops.selection.base import Filter
 from ops.stages.chosen import training_filter
 from ops.stages.diversity import ProblemValues, problem_values
-from ops.stages.measured import Scores, ScoreTable
-from ops.stages.study_values import Estimate, gaps_of_weights
+from ops.stages.measured import Responses, Scores, ScoreTable, gaps_of
+from ops.stages.problem_flips import solved
 from ops.stages.verifier_metrics import drift_of
-from ops.types import Interval
 from ops.verifiers.base import DerivedVerifier, Verifier
 
 TRAINING_FILTER = "training filter"
-"""The ``rule`` of what each arm's own training filter does, so that arms with different filters can be compared."""
+"""The ``rule`` of what each arm's own training filter does, so that arms with different filters can be compared; of
+metrics of verifiers, the one that it reads."""
+SOLVED = "half"
+"""What counts as solved where problems are learned or forgotten: at least half of the responses are right."""
 
 Key = tuple[str, int | None, str | None]
 """Metric, k, rule."""
 
 Values = Mapping[Key, np.ndarray]
 """Values [P] of one experiment at one iteration, NaN where a problem has none."""
-
-
-@dataclass(frozen=True)
-class OverSeeds:
-    """One statistic of an arm, or a difference between arms.
-
-    Attributes:
-        by_seed: of every seed that has it.
-        interval: mean of the seeds' values; its interval resamples problems.
-        standard_error: standard deviation over seeds (ddof 1) / sqrt(seeds); NaN with one seed.
-        n_problems: with a value, the fewest of any seed.
-    """
-
-    by_seed: Mapping[int, Interval]
-    interval: Interval
-    standard_error: float
-    n_problems: int
-
-    @property
-    def n_seeds(self) -> int:
-        """Seeds with a defined value."""
-        return len(self.by_seed)
-
-
-_UNDEFINED = Interval(math.nan, math.nan, math.nan)
-NOTHING = OverSeeds({}, _UNDEFINED, math.nan, 0)
 
 
 def values_of(bench: ArmsBench, name: str, iteration: int) -> Values:
@@ -74,84 +43,11 @@ def values_of(bench: ArmsBench, name: str, iteration: int) -> Values:
     return found[name, iteration]
 
 
-def combine(bench: ArmsBench, by_seed: Mapping[int, Values]) -> dict[Key, OverSeeds]:
-    """Means over problems, and of these over seeds, of all statistics that every seed has.
-
-    Seeds whose arms were asked the same problems are resampled together, so that resample r is one replication of the
-    study on other problems; other problems are resampled independently of them.
-
-    Args:
-        by_seed: values [P] on the seed's own evaluation problems.
-    """
-    keys = [key for key in next(iter(by_seed.values()), {}) if all(key in values for values in by_seed.values())]
-    estimates: dict[Key, dict[int, Estimate]] = {key: {} for key in keys}
-    used: dict[Key, list[int]] = {key: [] for key in keys}
-    for seed, values in by_seed.items() if keys else ():
-        value_PK = np.stack([values[key] for key in keys], axis=1)
-        draws_RK = mean_draws(value_PK, counts_of(bench, seed))
-        known_PK = ~np.isnan(value_PK)
-        n_K = known_PK.sum(axis=0)
-        sum_K = np.where(known_PK, value_PK, 0.0).sum(axis=0)
-        for place, key in enumerate(keys):
-            if n_K[place]:
-                estimates[key][seed] = Estimate(float(sum_K[place] / n_K[place]), draws_RK[:, place])
-            used[key].append(int(n_K[place]))
-    return {key: _over_seeds(bench, estimates[key], min(used[key])) for key in keys}
-
-
-def _over_seeds(bench: ArmsBench, estimates: Mapping[int, Estimate], n_problems: int) -> OverSeeds:
-    confidence = bench.statistics.confidence
-    by_seed = {seed: item.interval(confidence) for seed, item in estimates.items()}
-    values = [item.value for item in by_seed.values()]
-    if not values:
-        return OverSeeds({}, _UNDEFINED, math.nan, n_problems)
-    draws_R = np.mean(np.stack([item.draws_R for item in estimates.values()]), axis=0)
-    interval = percentile_interval(float(np.mean(values)), draws_R, confidence)
-    return OverSeeds(by_seed, interval, standard_error(values), n_problems)
-
-
-def standard_error(values: list[float]) -> float:
-    """Standard deviation (ddof 1) / sqrt(n) of the seeds' values; NaN with fewer than two."""
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
-
-
-def of_arm(bench: ArmsBench, arm: str, iteration: int) -> dict[int, Values]:
-    """The values of every seed of an arm that is measured at that iteration."""
-    return {
-        seed: values_of(bench, name, iteration)
-        for seed, name in bench.seeds_of(arm).items()
-        if iteration < bench.measured[name]
-    }
-
-
-def paired(bench: ArmsBench, terms: Mapping[tuple[str, int], float], keys: set[Key] | None = None) -> dict[int, Values]:
-    """Weighted sums of values [P] over (arm, iteration), for every seed that all these arms have, problem by problem.
-
-    ``{("gold", 3): 1, ("gold", 0): -1}`` is the change of the arm gold from iteration 0 to 3. A problem without a value
-    in one of the terms has none in the sum.
-    """
-    seeds = [set(of_arm(bench, arm, iteration)) for arm, iteration in terms]
-    found: dict[int, Values] = {}
-    for seed in sorted(set.intersection(*seeds)):
-        parts = [(weight, of_arm(bench, *place)[seed]) for place, weight in terms.items()]
-        shared = [key for key in parts[0][1] if all(key in values for _, values in parts) and (not keys or key in keys)]
-        found[seed] = {key: sum((weight * values[key] for weight, values in parts), np.zeros(())) for key in shared}
-    return found
-
-
-def contrast(bench: ArmsBench, key: Key, terms: Mapping[tuple[str, int], float]) -> OverSeeds:
-    """``paired`` of one metric, estimated; undefined where no seed has it."""
-    return combine(bench, paired(bench, terms, {key})).get(key, NOTHING)
-
-
-def counts_of(bench: ArmsBench, seed: int) -> np.ndarray:
-    """Bootstrap multiplicities [R, P] of a seed's evaluation problems: the same problems have the same ones."""
-    ids = bench.cache.get("problems", {})[seed]
-    counts: dict[tuple[str, ...], np.ndarray] = bench.cache.setdefault("counts", {})
-    if ids not in counts:
-        statistics = bench.statistics
-        counts[ids] = resample_counts(len(ids), statistics.resamples, statistics.seed + len(counts))
-    return counts[ids]
+def verified(bench: ArmsBench, name: str, iteration: int) -> tuple[Responses, dict[str, tuple[Verifier, Scores]]]:
+    """The responses behind ``values_of``, with the scores of shared verifiers by their labels, and of the one that the
+    training filter reads as ``TRAINING_FILTER`` (with several, or none, there is no such one)."""
+    values_of(bench, name, iteration)
+    return bench.cache["verified"][name, iteration]
 
 
 def _values(bench: ArmsBench, name: str, iteration: int) -> Values:
@@ -166,23 +62,50 @@ def _values(bench: ArmsBench, name: str, iteration: int) -> Values:
         )
     values: dict[Key, np.ndarray] = {(metric, k, None): value_P for (metric, k), value_P in found.value_P.items()}
     scores = _scores(bench, name, iteration, found)
-    own = _training_filter(lab, iteration)
+    own = own_filter(lab, iteration)
     values |= _gaps({**shared_filters(bench), **({TRAINING_FILTER: own} if own is not None else {})}, found, scores)
-    values |= _drifts(bench, found, scores)
+    verifiers = _verifiers(bench, lab)
+    of_verifiers = {rule: (item, scores[item.called]) for rule, item in verifiers.items()}
+    bench.cache.setdefault("verified", {})[name, iteration] = (found.responses, of_verifiers)
+    values |= _drifts(found, of_verifiers)
+    solved_P = bench.cache.setdefault("solved", {})[name, iteration] = solved(found.responses)[SOLVED]
     if iteration > 0:
+        values |= _flips(_solved_first(bench, name), solved_P)
         before = values_of(bench, name, iteration - 1)
         accuracy, gap = ("accuracy", None, None), ("gap", None, TRAINING_FILTER)
-        # J(f_t) - J(f_t-1) = gap(f_t-1) - update_error (2412.02674 section 2)
-        values["update_error", None, TRAINING_FILTER] = before[gap] - (values[accuracy] - before[accuracy])
+        if gap in before:
+            # J(f_t) - J(f_t-1) = gap(f_t-1) - update_error (2412.02674 section 2)
+            error_P = before[gap] - (values[accuracy] - before[accuracy])
+            values["update_error", None, TRAINING_FILTER] = error_P
     return values
 
 
-def _training_filter(lab: Lab, iteration: int) -> Filter | None:
-    """The arm's own; None at an iteration whose pilot has not chosen it (the last one trains nothing)."""
-    choices = asset_name("sampling_choices", iteration)
-    chooses = lab.experiment.adapt is not None
-    is_known = not chooses or lab.store.has("sampling_choices", lab.plan.fingerprints[choices])
-    return training_filter(lab, iteration) if is_known else None
+def own_filter(lab: Lab, iteration: int) -> Filter | None:
+    """The arm's own training filter; None where a pilot chooses its threshold and the choice is not there."""
+    if not lab.experiment.chooses_threshold:
+        return training_filter(lab, iteration)
+    choices = lab.plan.fingerprints[asset_name("sampling_choices", iteration)]
+    return training_filter(lab, iteration) if lab.store.has("sampling_choices", choices) else None
+
+
+def _solved_first(bench: ArmsBench, name: str) -> np.ndarray:
+    values_of(bench, name, 0)
+    return bench.cache["solved"][name, 0]
+
+
+def _flips(before_P: np.ndarray, after_P: np.ndarray) -> dict[Key, np.ndarray]:
+    """Whether each problem was learned, forgotten since iteration 0."""
+    return {
+        ("learned", None, None): ((before_P == 0.0) & (after_P == 1.0)).astype(float),
+        ("forgotten", None, None): ((before_P == 1.0) & (after_P == 0.0)).astype(float),
+    }
+
+
+def _verifiers(bench: ArmsBench, lab: Lab) -> dict[str, Verifier]:
+    """Shared ones by label, and the only one that the training filter reads as ``TRAINING_FILTER``."""
+    names = lab.experiment.filter.verifier_names
+    own = next((item for item in lab.experiment.verifiers if names == (item.called,)), None)
+    return shared_verifiers(bench) | ({} if own is None else {TRAINING_FILTER: own})
 
 
 def _scores(bench: ArmsBench, name: str, iteration: int, found: ProblemValues) -> dict[str, Scores]:
@@ -194,19 +117,17 @@ def _gaps(filters: Mapping[str, Filter], found: ProblemValues, scores: Mapping[s
     values: dict[Key, np.ndarray] = {}
     score = {name: item.score for name, item in scores.items()}
     for rule, item in filters.items():
-        responses = found.responses
-        weights = item.weights_of(responses.problem_index, score, responses.is_correct)
-        gaps = gaps_of_weights(responses, weights)
+        gaps = gaps_of(item, found.responses, score)
         values["gap", None, rule] = gaps.gap_P
         values["relative_gap", None, rule] = gaps.relative_gap_P
         values["filtered_accuracy", None, rule] = gaps.filtered_P
     return values
 
 
-def _drifts(bench: ArmsBench, found: ProblemValues, scores: Mapping[str, Scores]) -> dict[Key, np.ndarray]:
-    """Of the verifiers that all arms have and whose scores have a range."""
-    drifts = {name: drift_of(item, found.responses, scores[name]) for name, item in shared_verifiers(bench).items()}
-    return {("score_drift", None, name): drift_P for name, drift_P in drifts.items() if drift_P is not None}
+def _drifts(found: ProblemValues, verifiers: Mapping[str, tuple[Verifier, Scores]]) -> dict[Key, np.ndarray]:
+    """Of those whose scores have a range."""
+    drifts = {rule: drift_of(item, found.responses, scores) for rule, (item, scores) in verifiers.items()}
+    return {("score_drift", None, rule): drift_P for rule, drift_P in drifts.items() if drift_P is not None}
 
 
 def shared_verifiers(bench: ArmsBench) -> dict[str, Verifier]:

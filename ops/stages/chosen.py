@@ -9,6 +9,9 @@ from ops.plan import asset_name
 from ops.selection.base import Filter
 from ops.types import Split
 
+CHOSEN = "chosen training filter"
+"""The ``rule`` of what compares or joins iterations whose training filters have different thresholds."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -80,3 +83,28 @@ def training_filter(lab: Lab, iteration: int) -> Filter:
         return item
     rule = choice_of(lab, iteration).rule
     return next(one for one in adapt.filters(item) if one.label == rule)
+
+
+def measured_filters(lab: Lab, iteration: int) -> tuple[Filter, ...]:
+    """Filters whose gap is measured at an iteration: the experiment's, and where a pilot chooses the threshold the
+    training filter with the one that it chose.
+
+    Raises:
+        StorageError: where there is to be a pilot and none has been there yet.
+    """
+    found = lab.experiment.measured_filters()
+    if not lab.experiment.chooses_threshold:
+        return found
+    item = training_filter(lab, iteration)
+    return found if item in found else (*found, item)
+
+
+def filters_over_iterations(lab: Lab, iteration: int) -> dict[str, Filter]:
+    """Filters whose gaps make a curve over the iterations, by what the curve is called: the experiment's by their
+    labels, and ``CHOSEN`` where a pilot chooses the threshold.
+
+    Raises:
+        StorageError: where there is to be a pilot and none has been there yet.
+    """
+    found: dict[str, Filter] = {item.label: item for item in lab.experiment.measured_filters()}
+    return found | ({CHOSEN: training_filter(lab, iteration)} if lab.experiment.chooses_threshold else {})

@@ -12,6 +12,7 @@ from ops.estimation.bootstrap import mean_interval
 from ops.estimation.gap import estimate_gap, per_problem
 from ops.lab import Lab
 from ops.selection.base import Filter
+from ops.stages.chosen import measured_filters
 from ops.stages.measured import Responses, ScoreTable, bootstrap_of, share, splits_of, with_ends, without_nan
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
@@ -19,7 +20,10 @@ from ops.verifiers.base import ModelVerifier
 
 
 def measure_gap(lab: Lab, iteration: int) -> StageResult:
-    """Measure the gap of every measured filter on both splits and commit the table ``gap_metrics``."""
+    """Measure the gap of every measured filter on both splits and commit the table ``gap_metrics``.
+
+    Where a pilot chooses the training filter's threshold, that filter has a row, too.
+    """
 
     def compute() -> pl.DataFrame:
         table = ScoreTable(lab, iteration)
@@ -28,7 +32,7 @@ def measure_gap(lab: Lab, iteration: int) -> StageResult:
             counts_RP = bootstrap_of(lab, responses)
             rows += [
                 {"split": split, **_row(lab, table, item, responses, counts_RP)}
-                for item in lab.experiment.measured_filters()
+                for item in measured_filters(lab, iteration)
             ]
         return pl.DataFrame(rows, schema=polars_schema("gap_metrics"))
 

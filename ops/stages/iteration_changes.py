@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from ops.errors import StorageError
 from ops.estimation.bootstrap import resample_counts
-from ops.estimation.gap import ProblemGaps, problem_gaps
+from ops.estimation.gap import ProblemGaps, group_sizes
 from ops.estimation.paired import PairedDifference, paired_mean
 from ops.lab import Lab
-from ops.selection.base import Filter
+from ops.stages.chosen import filters_over_iterations, training_filter
 from ops.stages.diversity import Metric, problem_values
-from ops.stages.measured import ScoreTable, without_nan
+from ops.stages.measured import ScoreTable, check_same_problems, gaps_of, without_nan
 from ops.stages.verifier_metrics import drift_of
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
@@ -48,13 +47,18 @@ class EvalValues:
 
     Attributes:
         metrics: those of ``diversity_metrics``, [P] each.
-        gaps: of every measured filter, by its words.
+        size_P: responses of each problem.
+        gaps: of every measured filter, by its words; of the training filter as ``CHOSEN`` where a pilot chooses it.
+        training: label and gaps of what the next model is trained on, measured or not: gold labels gain what is
+            missing to 1 wherever anything is right, no filter gains nothing. None where nothing is trained at all.
         drift: score drift [P] of every verifier whose scores have a range, by its label.
     """
 
     problem_ids: list[str]
+    size_P: np.ndarray
     metrics: Mapping[Metric, np.ndarray]
     gaps: Mapping[str, ProblemGaps]
+    training: tuple[str, ProblemGaps] | None
     drift: Mapping[str, np.ndarray]
 
 
@@ -70,17 +74,15 @@ def eval_values(lab: Lab, iteration: int) -> EvalValues | None:
         return None
     table, responses = ScoreTable(lab, iteration), found.responses
     scores = {item.called: table.of(item.called, responses) for item in lab.experiment.verifiers}
-
-    def gaps_of(item: Filter) -> ProblemGaps:
-        read = {name: scores[name].score for name in item.verifier_names}
-        weights = item.weights_of(responses.problem_index, read, responses.is_correct)
-        return problem_gaps(responses.problem_index, responses.is_correct, weights, len(responses.problem_ids))
-
+    score_N = {name: item.score for name, item in scores.items()}
+    trains = training_filter(lab, iteration) if lab.experiment.iterations > 0 else None
     drift = {item.called: drift_of(item, responses, scores[item.called]) for item in lab.experiment.verifiers}
     return EvalValues(
         responses.problem_ids,
+        group_sizes(responses.problem_index, len(responses.problem_ids)),
         found.value_P,
-        {item.label: gaps_of(item) for item in lab.experiment.measured_filters()},
+        {name: gaps_of(item, responses, score_N) for name, item in filters_over_iterations(lab, iteration).items()},
+        None if trains is None else (trains.label, gaps_of(trains, responses, score_N)),
         {name: drift_P for name, drift_P in drift.items() if drift_P is not None},
     )
 
@@ -128,30 +130,17 @@ def _gap_changes(
     """Of the gap, of the relative gap, and the update error of 2412.02674.
 
     The improvement identity J(f_{t+1}) - J(f_t) = gap(f_t) - e_update defines e_update = gap(f_t) - (J(f_{t+1}) -
-    J(f_t)): what the filter promised and the training did not deliver; negative where it delivered more.
+    J(f_t)): what the filter promised and the training did not deliver; negative where it delivered more. It is of the
+    filter that f_{t+1} was trained with, and of no other.
     """
     for rule, gaps in now.gaps.items():
         before = then.gaps[rule]
         yield Row("gap", None, rule, minus(gaps.gap_P, before.gap_P))
         yield Row("relative_gap", None, rule, minus(gaps.relative_gap_P, before.relative_gap_P))
-        if reference.name == "previous":
-            error = minus(before.gap_P, gaps.accuracy_P - before.accuracy_P)
-            yield Row("update_error", None, rule, error)
-
-
-def check_same_problems(now: list[str], then: list[str]) -> None:
-    """Refuse to pair what is not the same problems in the same order.
-
-    Raises:
-        StorageError: naming one that stands on one side only.
-    """
-    if now != then:
-        alone = sorted(set(now) ^ set(then)) or now
-        raise StorageError(
-            "generations",
-            f"two iterations were evaluated on different problems, for example {alone[0]}",
-            remedy="the tables do not belong to one experiment: delete them and run it again",
-        )
+    if reference.name == "previous" and then.training is not None:
+        rule, promised = then.training
+        gained_P = now.metrics["accuracy", None] - then.metrics["accuracy", None]
+        yield Row("update_error", None, rule, minus(promised.gap_P, gained_P))
 
 
 def _cells(row: Row) -> dict[str, Any]:

@@ -12,8 +12,10 @@ import polars as pl
 
 from ops.errors import StorageError
 from ops.estimation.bootstrap import resample_counts
+from ops.estimation.gap import ProblemGaps, problem_gaps
 from ops.lab import Lab
 from ops.plan import asset_name
+from ops.selection.base import Filter
 from ops.types import Interval
 
 SPLITS = ("eval", "train")
@@ -92,6 +94,31 @@ def bootstrap_of(lab: Lab, responses: Responses) -> np.ndarray:
     """The experiment's bootstrap multiplicities for these problems, float64 [R, P]."""
     statistics = lab.experiment.statistics
     return resample_counts(len(responses.problem_ids), statistics.resamples, statistics.seed)
+
+
+def gaps_of(item: Filter, responses: Responses, scores: Mapping[str, np.ndarray]) -> ProblemGaps:
+    """The gap of a filter, problem by problem.
+
+    Args:
+        scores: float [N] of every verifier that it reads, by label.
+    """
+    weights = item.weights_of(responses.problem_index, scores, responses.is_correct)
+    return problem_gaps(responses.problem_index, responses.is_correct, weights, len(responses.problem_ids))
+
+
+def check_same_problems(now: list[str], then: list[str]) -> None:
+    """Refuse to pair what is not the same problems in the same order.
+
+    Raises:
+        StorageError: naming one that stands on one side only.
+    """
+    if now != then:
+        alone = sorted(set(now) ^ set(then)) or now
+        raise StorageError(
+            "generations",
+            f"two iterations were evaluated on different problems, for example {alone[0]}",
+            remedy="the tables do not belong to one experiment: delete them and run it again",
+        )
 
 
 class ScoreTable:

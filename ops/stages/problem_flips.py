@@ -12,8 +12,8 @@ from ops.estimation.gap import group_sizes, per_problem
 from ops.estimation.plurality import plurality_accuracy
 from ops.estimation.transitions import flips
 from ops.lab import Lab
-from ops.stages.iteration_changes import SPLIT, check_same_problems, references_of
-from ops.stages.measured import Responses, splits_of, with_ends, without_nan
+from ops.stages.iteration_changes import SPLIT, references_of
+from ops.stages.measured import Responses, check_same_problems, splits_of, with_ends, without_nan
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
 

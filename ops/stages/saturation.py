@@ -9,17 +9,25 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ops.errors import StorageError
 from ops.estimation.bootstrap import mean_draws
 from ops.estimation.decay import MIN_ITERATIONS, DecayFit, fit_decay
-from ops.estimation.gap import group_sizes, per_problem, problem_gaps
+from ops.estimation.gap import group_sizes, per_problem
 from ops.lab import Lab
-from ops.reporting.numbers import number_of
-from ops.reporting.words import NOTHING, interval, number
-from ops.stages.measured import Responses, ScoreTable, bootstrap_of, splits_of, with_ends
+from ops.reporting.numbers import interval_of
+from ops.reporting.words import NOTHING, impossible, interval, number
+from ops.stages.chosen import filters_over_iterations
+from ops.stages.measured import (
+    Responses,
+    ScoreTable,
+    bootstrap_of,
+    check_same_problems,
+    gaps_of,
+    splits_of,
+    with_ends,
+)
 from ops.stopping import judged_last_iteration
 from ops.storage.schemas import polars_schema
-from ops.types import Interval, StageResult
+from ops.types import StageResult
 
 SPLIT = "eval"
 
@@ -57,15 +65,15 @@ def in_words(row: Mapping[str, Any]) -> str:
     if row["n_iterations"] < MIN_ITERATIONS or row["next_value"] is None:
         return f"undefined: a curve needs at least {MIN_ITERATIONS} iterations with a value"
     ends = number(row["limit_low"], sign=True), number(row["limit_high"], sign=True)
-    following = Interval(*(number_of(row[f"next_value{end}"]) for end in ("", "_low", "_high")))
-    follows = f"one more iteration: {interval(following, sign=True)}"
+    follows = f"one more iteration: {interval(interval_of(row, 'next_value'), sign=True)}"
     if row["limit"] is None:
         bounds = [f"{word} {end}" for word, end in zip(("at least", "at most"), ends, strict=True) if end != NOTHING]
         return f"no limit in sight{f' (it is {bounds[0]})' if bounds else ''}; {follows}"
     low, high = (end if end != NOTHING else f"{sign}∞" for end, sign in zip(ends, ("−", "+"), strict=True))
     half = row["half_life_iterations"]
     speed = "" if half is None else f", half of the way to it in {half:.1f} iterations"
-    return f"limit {number(row['limit'], sign=True)} [{low}, {high}]{speed}; {follows}"
+    limit = f"{number(row['limit'], sign=True)} [{low}, {high}]{impossible(row['quantity'], row['limit'])}"
+    return f"limit {limit}{speed}; {follows}"
 
 
 def _fits(lab: Lab, iterations: range) -> Iterator[tuple[str, str | None, DecayFit]]:
@@ -77,13 +85,8 @@ def _fits(lab: Lab, iterations: range) -> Iterator[tuple[str, str | None, DecayF
         if responses is None:
             return
         first = first or responses
-        if responses.problem_ids != first.problem_ids:
-            raise StorageError(
-                f"experiment {lab.experiment.name}",
-                f"iteration {k} was evaluated on other problems than iteration {iterations[0]}",
-                remedy=f"run it again: mindgap run {lab.experiment.name}",
-            )
-        values.append(_per_problem(lab, ScoreTable(lab, k), responses))
+        check_same_problems(responses.problem_ids, first.problem_ids)
+        values.append(_per_problem(lab, k, responses))
     if first is None:
         return
     counts_RP, once_P = bootstrap_of(lab, first), np.ones((1, len(first.problem_ids)))
@@ -93,19 +96,17 @@ def _fits(lab: Lab, iterations: range) -> Iterator[tuple[str, str | None, DecayF
         yield quantity, rule, fit_decay(point_T, mean_draws(value_PT, counts_RP), lab.experiment.statistics.confidence)
 
 
-def _per_problem(lab: Lab, table: ScoreTable, responses: Responses) -> dict[tuple[str, str | None], np.ndarray]:
+def _per_problem(lab: Lab, iteration: int, responses: Responses) -> dict[tuple[str, str | None], np.ndarray]:
     """Values [P] of every (quantity, filter in words) at one iteration."""
-    n_problems = len(responses.problem_ids)
+    table, n_problems = ScoreTable(lab, iteration), len(responses.problem_ids)
     correct_P = per_problem(responses.problem_index, responses.is_correct.astype(float), n_problems)
     values: dict[tuple[str, str | None], np.ndarray] = {
         ("accuracy", None): correct_P / group_sizes(responses.problem_index, n_problems)
     }
-    for item in lab.experiment.measured_filters():
-        scores = {name: table.of(name, responses).score for name in item.verifier_names}
-        weights = item.weights_of(responses.problem_index, scores, responses.is_correct)
-        gaps = problem_gaps(responses.problem_index, responses.is_correct, weights, n_problems)
-        values["gap", item.label] = gaps.gap_P
-        values["relative_gap", item.label] = gaps.relative_gap_P
+    for rule, item in filters_over_iterations(lab, iteration).items():
+        gaps = gaps_of(item, responses, {name: table.of(name, responses).score for name in item.verifier_names})
+        values["gap", rule] = gaps.gap_P
+        values["relative_gap", rule] = gaps.relative_gap_P
     return values
 
 

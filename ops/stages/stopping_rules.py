@@ -9,10 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from ops.config import Experiment
 from ops.lab import Lab
 from ops.plan import asset_name
+from ops.reporting.numbers import interval_of
 from ops.reporting.words import interval, number
+from ops.stages.chosen import measured_filters, training_filter
 from ops.storage.schemas import polars_schema
 from ops.types import Interval, StageResult
 
@@ -42,8 +43,9 @@ class Judgement:
 def judge_rules(lab: Lab, iteration: int) -> StageResult:
     """Judge every rule at an iteration and commit the table ``stopping_rules``.
 
-    - ``gap_closed``: the gap of the training filter reaches down to ``limits.gap``: its interval's low end is at or
-      below it. Filters that read no verifier (gold labels, none) have no gap: the first measured filter stands in.
+    - ``gap_closed``: the gap of the training filter (with the threshold that a pilot chose at this iteration) reaches
+      down to ``limits.gap``: its interval's low end is at or below it. Of filters that read no verifier (gold labels,
+      none) the gap is not measured: the first measured filter stands in.
     - ``diversity_collapsed``: pass@k at the largest k has fallen since iteration 0 by more than
       ``limits.pass_at_k_fall``: the high end of the paired difference lies below minus that.
     - ``drift_grows``: mean score minus accuracy of the training filter's verifier has grown since iteration 0 by more
@@ -66,18 +68,20 @@ def judge_rules(lab: Lab, iteration: int) -> StageResult:
     return lab.materialise("stopping_rules", "stopping_rules", iteration, compute, metadata)
 
 
-def watched_filter(experiment: Experiment) -> str:
-    """The filter, in words, whose gap decides: the one that trains, or the first measured one where that is not."""
-    measured = [item.label for item in experiment.measured_filters()]
-    return experiment.filter.label if experiment.filter.label in measured else measured[0]
+def watched_filter(lab: Lab, iteration: int) -> str:
+    """The filter, in words, whose gap decides: the one that trains after that iteration (with the threshold that its
+    pilot chose), or the first measured one where that is not measured."""
+    measured = [item.label for item in measured_filters(lab, iteration)]
+    trains = training_filter(lab, iteration).label
+    return trains if trains in measured else measured[0]
 
 
 def _gap_closed(lab: Lab, iteration: int) -> Judgement:
     experiment, limit = lab.experiment, lab.experiment.limits.gap
     frame = lab.store.read("gap_metrics", lab.plan.fingerprints[asset_name("gap_metrics", iteration)])
-    name, chosen = watched_filter(experiment), experiment.filter.label
+    name, chosen = watched_filter(lab, iteration), training_filter(lab, iteration).label
     rows = frame.filter((pl.col("split") == "eval") & (pl.col("rule") == name)).rows(named=True)
-    value = _interval_of(rows[0], "gap", "gap_low", "gap_high") if rows else UNDEFINED
+    value = interval_of(rows[0], "gap") if rows else UNDEFINED
     stands_in = ""
     if name != chosen and experiment.iterations > 0:
         stands_in = f" (it stands in for the training filter, {chosen}, whose gap is not measured)"
@@ -102,7 +106,7 @@ def _diversity_collapsed(lab: Lab, iteration: int) -> Judgement:
     limit = -lab.experiment.limits.pass_at_k_fall or 0.0  # never -0.0
     rows = _changes_from_base(lab, iteration, "pass_at_k").sort("k").rows(named=True)
     row = rows[-1] if rows else None
-    value = UNDEFINED if row is None else _interval_of(row)
+    value = UNDEFINED if row is None else interval_of(row)
     k = "k" if row is None else row["k"]
     fires = None if math.isnan(value.high) else value.high < limit
     beyond = f"{'lies below' if fires else 'does not lie below'} the limit {_limit(limit)}"
@@ -125,7 +129,7 @@ def _drift_grows(lab: Lab, iteration: int) -> Judgement:
     known = [name for name, row in rows.items() if row["value"] is not None]
     read = [name for name in lab.experiment.filter.verifier_names if name in known]
     name = (read or known or [None])[0]
-    value = UNDEFINED if name is None else _interval_of(rows[name])
+    value = UNDEFINED if name is None else interval_of(rows[name])
     stands_in = "" if read or name is None else " (no verifier of the training filter has scores with a range)"
     fires = None if math.isnan(value.low) else value.low > limit
     beyond = f"{'lies above' if fires else 'does not lie above'} the limit {_limit(limit)}"
@@ -158,11 +162,6 @@ def _changes_from_base(lab: Lab, iteration: int, metric: str) -> pl.DataFrame:
     frame = lab.store.read("iteration_changes", lab.plan.fingerprints[asset_name("iteration_changes", iteration)])
     wanted = (pl.col("split") == "eval") & (pl.col("reference") == "base") & (pl.col("metric") == metric)
     return frame.filter(wanted)
-
-
-def _interval_of(row: dict[str, Any], *columns: str) -> Interval:
-    values = [row[name] for name in columns or ("value", "low", "high")]
-    return Interval(*(math.nan if value is None else value for value in values))
 
 
 def _words(lab: Lab, value: Interval, judged: str) -> str:

@@ -82,6 +82,34 @@ def test_kinds_of_arms():
     assert kinds == {"self": "self", "cross": "cross", "gold": "gold", "unfiltered": "none", "mixed": "mixed"}
 
 
+def test_a_verifier_with_a_model_of_its_own_is_another_one():
+    """Also where that is the base model: it stays what it is, while the generator is trained."""
+    base = {"name": "logit", "label": "logit@base", "model": changed()["experiment"]["model"]}
+    other = changed()["arms"]["cross"]["verifiers"][1]
+
+    def kind(of: list[str], how: str = "and") -> str:
+        ensemble = {"name": "ensemble", "label": "both", "how": how, "of": of}
+        arm = {
+            "verifiers": [{"name": "logit"}, base, other, ensemble],
+            "filter": {"name": "threshold", "verifier": "both", "threshold": 0.5},
+        }
+        return kind_of(expanded(arms__self=arm)["tiny-self-s0"])
+
+    assert kind(["logit@base", "logit@xxs"]) == "cross"
+    assert kind(["logit", "logit@base"]) == kind(["logit", "logit@xxs"], "mean") == "mixed"
+    alone = {"verifiers": [base], "filter": {"name": "threshold", "verifier": "logit@base", "threshold": 0.0}}
+    assert kind_of(expanded(arms__self=alone)["tiny-self-s0"]) == "cross"
+    conjunction = {
+        "name": "and",
+        "filters": [
+            {"name": "threshold", "verifier": "logit", "threshold": 0.0},
+            {"name": "threshold", "verifier": "logit@xxs", "threshold": 0.0},
+        ],
+    }
+    mixed = {"verifiers": [{"name": "logit"}, other], "filter": conjunction}
+    assert kind_of(expanded(arms__self=mixed)["tiny-self-s0"]) == "mixed"
+
+
 def test_both_kinds_of_study_live_in_one_folder(write_arms, tmp_path):
     import yaml
 
@@ -132,6 +160,14 @@ ERRORS = {
     "a seeded checkpoint": (
         {"seeded": ["model"], "experiment__model": {"kind": "folder", "path": "x"}},
         "seeded: expected a built-in model",
+    ),
+    "other numbers of responses": (
+        {"arms__gold__sampling": {"n_eval": 8}},
+        "arms.gold.sampling.n_eval: expected the responses to each evaluation problem of the arm self (4), got 8",
+    ),
+    "another number of the first arm": (
+        {"arms__self__sampling": {"n_eval": 8}},
+        "arms.self.sampling.n_eval: expected the responses to each evaluation problem of the arm cross (4), got 8",
     ),
     "a missing folder": (
         {"arms__self__model": {"kind": "folder", "path": "nowhere"}},

@@ -90,6 +90,25 @@ def test_the_answer_is_the_paired_difference(reported):
     assert "Holds here: the gap goes to about 0 within two to three iterations (5a: self, cross)" in answer
 
 
+def test_an_update_error_stands_at_the_iteration_after_which_the_update_was_made(reported):
+    data = read_arms(reported)
+    metric = data.metric("update_error", rule="training filter")
+    # the first update of self gained .375 where the gap was .75, the second nothing where it was 0
+    assert {k: cell.interval.value for k, cell in data.curve("self", metric).items()} == {0: 0.375, 1: 0.0}
+    assert set(data.lines("self", metric)[1]) == {0, 1}
+    page = (reported.folder / "index.html").read_text()
+    assert "update after iteration" in page and "at the iteration after which it was made" in page
+
+
+def test_each_arms_own_verifier_is_shown(reported):
+    data = read_arms(reported)
+    names = {(metric.name, metric.rule) for metric in data.metrics}
+    assert {(name, rule) for name in ("auroc", "ece", "score_drift") for rule in ("logit", "training filter")} <= names
+    assert {("relative_gap", "training filter"), ("learned", None), ("forgotten", None)} <= names
+    own = data.metric("auroc", rule="training filter")
+    assert data.curve("cross", own) and not data.curve("gold", own)
+
+
 def test_a_difference_may_be_asked_either_way(reported):
     data = read_arms(reported)
     metric = data.metric("accuracy")
@@ -144,6 +163,17 @@ def test_a_stop_is_said_with_its_reason(write_arms):
     measure_arm_findings(bench)
     [sentence] = left_out(read_arms(bench))
     assert sentence.startswith("gold: seed 0 stopped after iteration 1: The gap is closed.")
+
+
+def test_a_reference_that_is_not_trained_yet_is_no_comparison(write_arms):
+    reached = {("unfiltered", 0): 0, ("unfiltered", 1): 0, ("gold", 0): 0, ("gold", 1): 0}
+    bench = fabricate(write_arms(**CHANGES), as_in_the_paper, reached=reached)
+    measure_arms(bench)
+    measure_arm_findings(bench)
+    summary = arms_summary(read_arms(bench))
+    words = "; not comparable yet: of training on all of its own responses only iteration 0 is measured; 95 %"
+    assert words in summary and "at iteration 0, its" not in summary
+    assert summary.endswith("Not complete: 4 experiments.")
 
 
 def test_one_arm_alone_is_compared_with_nothing(write_arms):

@@ -6,7 +6,8 @@ import pytest
 
 from ops.arms_plan import ArmsBench
 from ops.stages.arm_comparison import measure_arms
-from ops.stages.arm_values import TRAINING_FILTER, combine, standard_error
+from ops.stages.arm_estimates import calibration_error, combine, standard_error
+from ops.stages.arm_values import TRAINING_FILTER
 from tests.arms.conftest import changed
 from tests.arms.fabricated import Response, fabricate
 
@@ -87,6 +88,63 @@ def test_update_error_is_the_gap_before_minus_what_the_update_gained(bench):
     assert one(bench, **at, arm="self", seed=None) == pytest.approx((0.25, 0.25, 0.25, 0.25))
     # without a filter there is no gap: seed 0 gains 0, seed 1 loses 1/2 on the first problem
     assert one(bench, **at, arm="unfiltered", seed=None)[0] == pytest.approx(0.125)
+
+
+def test_learned_and_forgotten_since_the_first_iteration(bench):
+    at = {"arm_iteration": 1, "arm": "self"}
+    # at first half of the responses to both problems are right: both are solved; seed 1 loses the second one
+    assert one(bench, **at, metric="forgotten", seed=0)[0] == 0.0
+    assert one(bench, **at, metric="forgotten", seed=1)[:3] == (0.5, 0.0, 1.0)
+    assert one(bench, **at, metric="learned", seed=None)[0] == 0.0
+    assert rows(bench, "arm_metrics", metric="learned", arm_iteration=0) == []
+
+
+def test_verifiers_rank_and_are_calibrated(bench):
+    at = {"arm": "self", "arm_iteration": 0, "seed": 0}
+    # right: 1, 1; wrong: -1, 1. Of the four pairs two are won and two tied: 3/4
+    assert one(bench, **at, metric="auroc", rule="logit")[0] == pytest.approx(0.75)
+    assert one(bench, **at, metric="auroc", rule=TRAINING_FILTER)[0] == pytest.approx(0.75)
+    # -1 is the probability 0, where nothing is right; 1 is 1, where two of three are: 3/4 * 1/3
+    assert one(bench, **at, metric="ece", rule="logit")[0] == pytest.approx(0.25)
+    assert one(bench, **at, metric="score_drift", rule=TRAINING_FILTER)[0] == pytest.approx(0.25)
+    # without a filter no verifier is the training filter's
+    assert rows(bench, "arm_metrics", arm="unfiltered", metric="auroc", rule=TRAINING_FILTER) == []
+    # self, seed 0, then: right 3, wrong 1, all accepted: all tied; without a filter 2 and 2, all tied too
+    pair = {"arm_a": "self", "arm_b": "unfiltered", "arm_iteration": 1, "rule": "logit"}
+    assert one(bench, "arm_differences", **pair, metric="auroc") == pytest.approx((0.0, 0.0, 0.0, 0.0))
+    # everything claims 1: the error is 1 - accuracy, in which self is .25 lower with seed 0 and the same with seed 1
+    value, low, high, error = one(bench, "arm_differences", **pair, metric="ece")
+    assert (value, low, high, error) == pytest.approx((-0.125, -0.5, 0.25, 0.125))
+
+
+def test_the_calibration_error_is_that_of_the_verifiers_table():
+    import numpy as np
+
+    from ops.estimation.bootstrap import percentile_interval, resample_counts
+    from ops.estimation.calibration import calibrate
+
+    rng = np.random.default_rng(5)
+    index, probability = np.repeat(np.arange(40), 8), rng.random(320).round(2)
+    truth = rng.random(320) < probability**2
+    probability[rng.random(320) < 0.1] = np.nan
+    counts_RP = resample_counts(40, 300, 1)
+    found = calibration_error(index, probability, truth, counts_RP)
+    expected = calibrate(index, probability, truth, counts_RP, 0.95).ece
+    assert percentile_interval(found.value, found.draws_R, 0.95) == pytest.approx(expected)
+
+
+def test_a_metric_that_a_seed_lacks_counts_the_problems_of_the_others():
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from ops.config import Statistics
+
+    ids = ("a", "b", "c")
+    bench = SimpleNamespace(statistics=Statistics(resamples=200), cache={"problems": {0: ids, 1: ids}})
+    key = ("relative_gap", None, "logit")
+    found = combine(bench, {0: {key: np.array([0.5, 0.25, np.nan])}, 1: {key: np.full(3, np.nan)}})[key]
+    assert (found.n_seeds, found.n_problems, found.interval.value) == (1, 2, 0.375)
 
 
 def test_differences_are_paired_by_seed_and_problem(bench):

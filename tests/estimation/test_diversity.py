@@ -9,14 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.estimation.diversity import (
-    distinct_correct_in_k,
-    distinct_in_k,
+    answer_counts,
+    correct_answers,
     entropy_nats,
+    expected_distinct,
     hit_probability,
     measured_ks,
-    pass_at_k,
     powers_of_two,
 )
+
+
+def pass_at_k(n_correct: int, n: int, k: int) -> float:
+    return float(hit_probability(n, k)[n_correct])
+
+
+def distinct_in_k(answers: list[str | None], k: int) -> float:
+    return expected_distinct(answer_counts(answers), hit_probability(len(answers), k))
+
+
+def distinct_correct_in_k(answers: list[str | None], is_correct: list[bool], k: int) -> float:
+    return distinct_in_k(correct_answers(answers, is_correct), k)
 
 
 def test_pass_at_k_by_hand():

@@ -22,6 +22,8 @@ from orchestration import checks, loop_checks
 LOOP = {
     "iterations": 2,
     "filter": SimpleNamespace(label="logit ≥ 0"),
+    "adapt": None,
+    "chooses_threshold": False,
     "measured_filters": lambda: [SimpleNamespace(label="binary_cot ≥ 0.5"), SimpleNamespace(label="logit ≥ 0")],
 }
 """Trained on by another filter than the one in the table."""

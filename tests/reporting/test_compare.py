@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from ops.errors import ExperimentError, StorageError
 from ops.estimation.bootstrap import resample_counts
 from ops.lab import Lab
 from ops.plan import make_plan
-from ops.reporting.compare import OWN, compare, unpaired_mean
+from ops.reporting.compare import OWN, compare, left_out, unpaired_mean
 from ops.reporting.compare_page import comparison_page
 from ops.reporting.compare_table import pairing_words, sentence, terminal_comparison
 from ops.reporting.settings_diff import differing_settings
 from ops.reporting.summary import summarise
+from ops.stages.iteration_changes import eval_values
 from ops.storage.store import Store
 from tests.conftest import tiny_experiment
 from tests.reporting.tables import commit
@@ -29,8 +31,10 @@ THRESHOLD = {"name": "threshold", "verifier": "binary_cot", "threshold": 0.5}
 ACCURACY = ("accuracy", None, None)
 
 
-def fill(lab: Lab, right: list[int], iteration: int = 0, first: int = 0) -> None:
-    """``right`` of 4 responses of each problem; binary_cot accepts the first two, logit scores all alike."""
+def fill(
+    lab: Lab, right: list[int], iteration: int = 0, first: int = 0, scored: tuple[float, ...] = (1.0, 1.0, 0.0, 0.0)
+) -> None:
+    """``right`` of the responses of each problem, which binary_cot scores as given; logit scores all alike."""
     rows = [
         {
             "split": "eval",
@@ -45,7 +49,7 @@ def fill(lab: Lab, right: list[int], iteration: int = 0, first: int = 0) -> None
             "response_id": f"{lab.experiment.name}-{iteration}-{p}-{j}",
         }
         for p, count in enumerate(right)
-        for j in range(4)
+        for j in range(len(scored))
     ]
     keys = ("split", "problem_id", "sample_index", "response_id")
     scores = [
@@ -57,7 +61,7 @@ def fill(lab: Lab, right: list[int], iteration: int = 0, first: int = 0) -> None
             "n_tokens": 1,
         }
         for row in rows
-        for verifier, score in (("binary_cot", float(row["sample_index"] < 2)), ("logit", 0.5))
+        for verifier, score in (("binary_cot", scored[row["sample_index"]]), ("logit", 0.5))
     ]
     commit(lab.store, lab.plan, "generations", iteration, rows)
     commit(lab.store, lab.plan, "verification_scores", iteration, scores)
@@ -164,16 +168,57 @@ def test_only_iterations_that_all_have(pair):
     assert found.series(ACCURACY, 1)[0][1].value == 1.0
 
 
-def test_filters_that_are_not_shared_are_compared_as_training_filters(tmp_path):
+@pytest.mark.parametrize(
+    ("chosen", "gap"), [({**THRESHOLD, "threshold": 0.9}, 0.375), ({"name": "gold"}, 0.375), ({"name": "none"}, 0.0)]
+)
+def test_filters_that_are_not_shared_are_compared_as_training_filters(tmp_path, chosen, gap):
+    """Scores .9 .7 .5 .3, accuracies 1/4 1/2 3/4 0. A, >= .5, keeps three: 1/3 2/3 1 0, gaps 1/12 1/6 1/4 0, mean 1/8.
+    B trained on >= .9, the first one: 1 1 1 0, gaps 3/4 1/2 1/4 0, mean 3/8; on gold labels: the same; unfiltered: 0.
+    What B measures first, >= .6, would be the first two: 1/2 1 1 0, mean gap 1/4."""
     a = bench(tmp_path, "aaa", gap_filters=[THRESHOLD])
-    other = {"name": "threshold", "verifier": "binary_cot", "threshold": 0.9}
-    b = bench(tmp_path, "bbb", filter=other, gap_filters=[other])
-    fill(a, [1, 2, 3, 0])
-    fill(b, [1, 2, 3, 0])
+    b = bench(tmp_path, "bbb", filter=chosen, gap_filters=[{**THRESHOLD, "threshold": 0.6}])
+    for lab in (a, b):
+        fill(lab, [1, 2, 3, 0], scored=(0.9, 0.7, 0.5, 0.3))
     found = compare([a, b])
     assert [row.key for row in found.rows if row.key[0] == "gap"] == [("gap", None, OWN)]
-    assert row_of(found, ("gap", None, OWN)).cells[1].difference.value == 0.0
+    cells = row_of(found, ("gap", None, OWN)).cells
+    assert [cell.value.value for cell in cells] == pytest.approx([1 / 8, gap])
+    assert cells[1].difference.value == pytest.approx(gap - 1 / 8)
     assert any("no filter in common" in line for line in pairing_words(found))
+
+
+def test_of_an_experiment_that_trains_nothing_no_training_filter_is_made_up(tmp_path):
+    a = bench(tmp_path, "aaa", gap_filters=[THRESHOLD])
+    b = bench(tmp_path, "bbb", iterations=0, filter={"name": "none"}, gap_filters=[{**THRESHOLD, "threshold": 0.6}])
+    for lab in (a, b):
+        fill(lab, [1, 2, 3, 0])
+    found = compare([a, b])
+    assert not [row for row in found.rows if row.key[0] == "gap"]
+    assert any("not all of them train" in line for line in pairing_words(found))
+
+
+def test_what_depends_on_the_number_of_responses_is_not_compared_where_it_differs(tmp_path):
+    """4 and 8 responses: no vote, entropy or self-BLEU; accuracy 3/8 against 3/8 stays, and pass@4."""
+    a, b = bench(tmp_path, "aaa"), bench(tmp_path, "bbb")
+    fill(a, [1, 2, 3, 0])
+    fill(b, [2, 4, 6, 0], scored=(1.0, 0.0) * 4)
+    found = compare([a, b])
+    assert found.n_responses == ((4, 4), (8, 8))
+    assert found.not_compared == ("majority_vote_accuracy", "answer_entropy_nats", "self_bleu")
+    metrics = {row.key[0] for row in found.rows}
+    assert not metrics & set(found.not_compared)
+    assert {"accuracy", "pass_at_k", "distinct_answers_in_k", "gap"} <= metrics
+    assert row_of(found, ACCURACY).cells[1].difference.value == 0.0
+    said = pairing_words(found)[-1]
+    assert "differ (4, 8)" in said and "majority vote, answer entropy, nats, self-BLEU" in said
+
+
+def test_self_bleu_is_compared_from_16_responses_on(pair):
+    """It reads the first 16 texts, however many there are."""
+    values = eval_values(pair[0], 0)
+    sizes = [replace(values, size_P=np.full(4, n)) for n in (16, 64)]
+    assert left_out(sizes) == ("majority_vote_accuracy", "answer_entropy_nats")
+    assert left_out([sizes[0], sizes[0]]) == () == compare(pair).not_compared
 
 
 def test_refusals_name_the_remedy(tmp_path, pair):

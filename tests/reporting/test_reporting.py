@@ -21,7 +21,7 @@ from ops.reporting.words import ORGANISM, answer, interval, number
 from ops.storage.store import Provenance, Store
 from ops.types import Interval
 from tests.conftest import tiny_experiment
-from tests.reporting.tables import frame_of
+from tests.reporting.tables import commit, frame_of
 
 NASTY = "<script>alert('x')</script> & \"quoted\""
 N_PROBLEMS, N_SAMPLES = 4, 8
@@ -140,10 +140,54 @@ def test_the_summary_reads_what_there_is(report):
     assert [gap.label for gap in first.gaps] == ["logit ≥ 0", "binary_cot ≥ 0.5"]
     assert (first.finetune_rows, last.finetune_rows) == (3, None)
     assert first.finetune_correct_fraction == pytest.approx(2 / 3)
-    assert first.update_error == pytest.approx(0.2 - (0.5625 - 0.375))
-    assert last.update_error is None
+    assert first.update_error is None  # iteration_changes is not there yet
     assert summary.largest_k == 8
     assert first.answer_entropy_nats == Interval(1.5, 1.4, 1.6)
+
+
+def test_the_update_error_is_that_of_the_table_whatever_filter_is_shown(report):
+    """Of an experiment trained on gold labels: the row of the table, not the shown filter's .2 − (.5625 − .375)."""
+    experiment, plan, store = report
+    row = {"split": "eval", "reference": "previous", "from_iteration": 0, "metric": "update_error"}
+    row |= {"rule": "gold labels", "value": 0.3, "low": 0.1, "high": 0.4, "n_problems": 4}
+    commit(store, plan, "iteration_changes", 1, [row])
+    first, last = summarise(experiment, plan, store).iterations
+    assert (first.update_error, last.update_error) == (Interval(0.3, 0.1, 0.4), None)
+    assert "<td>+.300 [+.100, +.400]</td>" in html_page(summarise(experiment, plan, store), ())
+
+
+CROSS = {"name": "binary_cot", "label": "judge", "model": {"kind": "builtin", "recipe": "countdown", "size": "s"}}
+BOTH = {
+    "name": "and",
+    "filters": [{"name": "threshold", "verifier": name, "threshold": 0.5} for name in ("judge", "logit")],
+}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "arm", "trained"),
+    [
+        (
+            {"name": "threshold", "verifier": "judge", "threshold": 0.5},
+            "cross-verified (judge ≥ 0.5)",
+            "what another model accepted (judge ≥ 0.5)",
+        ),
+        (
+            {"name": "threshold", "verifier": "logit", "threshold": 0.5},
+            "self-verified (logit ≥ 0.5)",
+            "what it accepted",
+        ),
+        (BOTH, "verified by itself and by another model (", "what it and another model accepted ("),
+        ({"name": "gold"}, "gold labels", "what gold labels accept,"),
+        ({"name": "none"}, "no filter", "all of its own responses, unfiltered,"),
+    ],
+)
+def test_the_answer_names_who_verified(tmp_path, chosen, arm, trained):
+    experiment = tiny_experiment(iterations=1, filter=chosen, verifiers=[{"name": "logit"}, CROSS])
+    store = Store(tmp_path / "home")
+    fill(store, experiment, measured=2)
+    summary = summarise(experiment, make_plan(experiment), store)
+    assert summary.arm.startswith(arm)
+    assert summary.answer.startswith(f"Trained on {trained}")
 
 
 def test_changes_are_paired_by_problem(report):

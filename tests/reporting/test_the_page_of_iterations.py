@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import re
 
+import polars as pl
 import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
 from ops.plan import asset_name, make_plan
+from ops.reporting.asset_drawings import intervals
 from ops.reporting.figures import FIGURES, STOP, by_name, draw_figures, why_missing
 from ops.reporting.flips import flips_of
 from ops.reporting.page import change_rows, html_page, saturation_rows
@@ -19,6 +21,7 @@ from ops.reporting.tiles import key_figures
 from ops.reporting.trajectory_plots import flips
 from ops.reporting.verifier_plots import gap
 from ops.reporting.words import answer, progress
+from ops.stages.chosen import CHOSEN
 from ops.storage.store import Store
 from ops.types import Interval
 from tests.conftest import tiny_experiment
@@ -68,9 +71,9 @@ def test_every_figure_is_drawn_and_says_what_it_is_made_from(full):
         ("selection_metrics", {"balance", "selected", "kept"}),
         ("training_steps", {"loss"}),
         ("calibration_bins", {"reliability"}),
-        ("verifier_metrics", {"score_drift", "auroc"}),
+        ("verifier_metrics", {"score_drift", "auroc", "ece"}),
         ("saturation", set()),
-        ("iteration_changes", set()),
+        ("iteration_changes", {"update_error"}),
         ("stopping_rules", set()),
         (
             "diversity_metrics",
@@ -163,6 +166,8 @@ def test_tiles_show_direction_only_where_the_interval_excludes_zero(full):
     assert tiles["Change in accuracy"].direction == "up"
     assert (tiles["Change in pass@64"].direction, tiles["Change in pass@64"].value) == ("down", "−.030")
     assert tiles["Score drift of binary_cot at iteration 1"].value == "+.045"  # .01 + .035
+    levels = ("Gap at iteration 1", "Score drift of binary_cot at iteration 1", "KL to the base model at iteration 1")
+    assert [tiles[name].direction for name in levels] == ["", "", ""]  # above 0 is where they are, not where they went
     assert tiles["KL to the base model at iteration 1"].value == "+.900"
     assert 3 <= len(tiles) <= 5
 
@@ -178,6 +183,65 @@ def test_a_straight_line_has_no_limit_in_sight(tmp_path):
     assert found["limit"] == "none in sight [−∞, +.17]"
     assert found["half_life"] == "∞ [2.15, ∞]"
     assert gap(Figure().subplots(), summarise(*benched).trajectory)
+
+
+def fit_row(quantity: str, limit: float, **columns) -> dict:
+    row = {"quantity": quantity, "rule": LABEL if quantity == "gap" else None, "n_iterations": 4, "rate": 0.3}
+    row |= {"limit": limit, "half_life_iterations": 2.3, "half_life_iterations_low": 0.4, "residual": 0.001}
+    return row | {"next_value": 0.07, "next_value_low": 0.0, "next_value_high": 0.1, **columns}
+
+
+def test_a_limit_that_is_not_bounded_at_all_is_not_shown_as_certain(tmp_path):
+    """NULL ends of a known limit are at infinity: most resamples of a flat curve run straight on."""
+    benched = bench(tmp_path)
+    rows = [fit_row("gap", 0.05), fit_row("accuracy", 1.57, limit_low=0.64)]
+    commit(benched[2], benched[1], "saturation", None, rows)
+    fill(benched[2], benched[0], measured=2)
+    found = summarise(*benched).trajectory
+    gaps, right = saturation_rows(found)
+    assert (gaps["limit"], gaps["half_life"]) == ("+.05 [−∞, +∞]", "2.30 [.40, ∞]")
+    assert right["limit"] == "+1.57 [+.64, +∞] (above 1: never reached)"
+    axes = Figure().subplots()
+    assert gap(axes, found)
+    [band] = [patch for patch in axes.patches if patch.get_alpha() == 0.12]
+    low, high = axes.get_ylim()
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((low, high))
+
+
+def test_open_ends_are_drawn_to_the_edge():
+    """Limits .2 [.1, .3], .4 [-inf, .5] and .6 [-inf, +inf]: lines from .1 to .3, edge to .5, and edge to edge."""
+    axes = Figure().subplots()
+    rows = {"limit": [0.2, 0.4, 0.6], "limit_low": [0.1, None, None], "limit_high": [0.3, 0.5, None]}
+    intervals(axes, ["a", "b", "c"], pl.DataFrame(rows), "limit", open_ends=True)
+    left, right = axes.get_xlim()
+    lines = {(place, *sorted(line.get_xdata())) for line in axes.get_lines() for place in [line.get_ydata()[0]]
+             if len(line.get_xdata()) == 2}  # fmt: skip
+    assert lines == {(0, 0.1, 0.3), (1, left, 0.5), (2, left, 0.6), (2, 0.6, right)}
+    assert left < 0.1 and right > 0.6
+    undefined = Figure().subplots()
+    intervals(undefined, ["a", "b", "c"], pl.DataFrame(rows), "limit")
+    assert [len(line.get_xdata()) for line in undefined.get_lines()] == [2, 1, 1, 1]
+
+
+def test_the_gap_that_is_shown_is_that_of_the_chosen_thresholds(tmp_path):
+    """Chosen: .75 at iteration 0, whose gap is .31, and .5 at iteration 1, whose gap is .2 as in every table here."""
+    adapt = {"name": "balance", "temperatures": [1.0], "thresholds": [0.5, 0.75], "problems": 2}
+    experiment, plan, store = bench(tmp_path, adapt=adapt)
+    chosen = gap_rows(0)[1] | {"rule": "binary_cot ≥ 0.75", "gap": 0.31, "gap_low": 0.3, "gap_high": 0.32}
+    commit(store, plan, "gap_metrics", 0, [*gap_rows(0), chosen])
+    commit(store, plan, "gap_metrics", 1, gap_rows(1))
+    for k, value in ((0, 0.75), (1, 0.5)):
+        row = {"temperature": 1.0, "rule": f"binary_cot ≥ {value:g}", "threshold": value, "chosen": True}
+        commit(store, plan, "sampling_choices", k, [row, row | {"rule": "binary_cot ≥ 0", "chosen": False}])
+    fill(store, experiment, measured=2, leave_out=("gap_metrics",))
+    summary = summarise(experiment, plan, store)
+    assert [item.primary.label for item in summary.iterations] == ["binary_cot ≥ 0.75", LABEL]
+    assert [item.value for _, item in summary.trajectory.gaps("gap")] == [0.31, 0.2]
+    assert summary.trajectory.label == CHOSEN
+    assert summary.arm == "self-verified (binary_cot, its threshold chosen at each iteration)"
+    tiles = {tile.title: tile for tile in key_figures(summary)}
+    assert tiles["Gap at iteration 1"].note == f"{LABEL}, +.310 (binary_cot ≥ 0.75) at iteration 0"
+    assert "at iteration 0" in summary.answer and "the gap of binary_cot ≥ 0.75 was +.310" in summary.answer
 
 
 def test_the_fitted_curve_ends_at_the_predicted_value(full):

@@ -98,6 +98,9 @@ def test_the_answers_about_verifiers(fabricated):
     # Solved from half of four on. e0: sample 0, then 0 and 1 right (.25, .5); e1: sample 3, then 3 and 0 (.25, .5).
     flipped = answer(fabricated, "by their ids").filter(experiment="demo")
     assert flipped.rows() == [("demo", 1, "learned", "e0", 0.25, 0.5), ("demo", 1, "learned", "e1", 0.25, 0.5)]
+    # e0: .25 at first, .5 at last; so e1, as worked out above. Each experiment's own last iteration counts.
+    better = answer(fabricated, "Which problems got better").filter(experiment="demo")
+    assert better.rows() == [("demo", "e0", 1, 0.25, 0.5, 0.25), ("demo", "e1", 1, 0.25, 0.5, 0.25)]
     arms = answer(fabricated, "Which arm is better")
     assert arms["arm"].to_list() == ["gold", "self"] and arms["standard_error"].to_list() == [0.01, 0.01]
     assert answer(fabricated, "By how much, paired")["higher"].to_list() == ["self"]
