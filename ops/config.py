@@ -149,6 +149,8 @@ class Experiment(Strict):
         self._check_adapt()
         self._check_models()
         self._check_stop()
+        if self.iterations > 0:
+            self.training.check(self.filter)
         if self.sampling.temperature == 0.0 and max(self.sampling.n_train, self.sampling.n_eval) > 1:
             raise ValueError("sampling.temperature: above 0 when n is above 1 (greedy samples are all the same)")
         if (self.problems.train_file is None) != (self.problems.eval_file is None):
@@ -308,6 +310,11 @@ class Experiment(Strict):
         if self.monitoring.kl_responses is not None:
             return self.monitoring.kl_responses
         return KL_RESPONSES if self.engine.reads_distributions and not self.engine.replays else 0
+
+    @property
+    def chooses_threshold(self) -> bool:
+        """Whether a pilot of each iteration chooses the threshold of the training filter."""
+        return self.adapt is not None and bool(self.adapt.thresholds)
 
     def measured_filters(self) -> tuple[Any, ...]:
         """Filters whose gap is reported: ``gap_filters``, or one per verifier; the training filter always."""

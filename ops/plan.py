@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.adapt.base import Adaptation
+from ops.adapt.base import THRESHOLD_FIELDS, Adaptation
 from ops.builtin.sizes import RECIPES
 from ops.config import Experiment
 from ops.identity import fingerprint
@@ -42,7 +42,7 @@ CODE_VERSIONS = {
     "model": "1",
     "diversity_metrics": "3",
     "policy_shift": "1",
-    "iteration_changes": "1",
+    "iteration_changes": "2",
     "problem_flips": "1",
     "selection_metrics": "1",
     "stopping_rules": "1",
@@ -51,8 +51,8 @@ CODE_VERSIONS = {
     "scaling_law": "1",
     "cross_verification": "2",
     "study_report": "3",
-    "arm_comparison": "1",
-    "arms_report": "1",
+    "arm_comparison": "2",
+    "arms_report": "2",
 }
 """Bumped by hand when a step would compute something else from the same inputs."""
 
@@ -305,14 +305,20 @@ def _measured(experiment: Experiment, generations: str, scores: str) -> dict[str
     }
     settings: dict[str, Any] = {asset: {"statistics": statistics} for asset in VERIFIER_ASSETS}
     settings["verifier_metrics"]["names"] = names
-    filters = [[item.model_dump(), type(item).version] for item in experiment.measured_filters()]
-    settings["gap_metrics"] = {"filters": filters, "statistics": statistics, "names": names}
+    settings["gap_metrics"] = {"filters": _filters_identity(experiment), "statistics": statistics, "names": names}
     inputs = {"generations": generations, "verification_scores": scores}
     prints = {asset: fingerprint(asset, CODE_VERSIONS[asset], about, inputs) for asset, about in settings.items()}
     code = CODE_VERSIONS["diversity_metrics"]
     return prints | {
         "diversity_metrics": fingerprint("diversity_metrics", code, statistics, {"generations": generations})
     }
+
+
+def _filters_identity(experiment: Experiment) -> list[Any]:
+    """Of the filters whose gaps are measured. Which threshold a pilot chooses depends on what it drew: that is in the
+    generations; here only that the chosen filter is measured, too."""
+    filters: list[Any] = [[item.model_dump(), type(item).version] for item in experiment.measured_filters()]
+    return filters + (["chosen by a pilot"] if experiment.chooses_threshold else [])
 
 
 def _over_iterations(experiment: Experiment, prints: Mapping[str, str], base_logprobs: str) -> dict[str, str]:
@@ -324,7 +330,8 @@ def _over_iterations(experiment: Experiment, prints: Mapping[str, str], base_log
         new[asset_name(asset, k)] = fingerprint(asset, CODE_VERSIONS[asset], about, inputs)
 
     statistics, monitoring, limits = experiment.statistics, experiment.monitoring, experiment.limits
-    filters = [[item.model_dump(), type(item).version] for item in experiment.measured_filters()]
+    filters = _filters_identity(experiment)
+    trains = [experiment.filter.model_dump(), type(experiment.filter).version]
     for k in range(experiment.iterations + 1):
         read = {"generations": known("generations", k), "base_logprobs": base_logprobs}
         add("policy_shift", k, {"statistics": statistics, "responses": experiment.kl_responses}, read)
@@ -334,7 +341,8 @@ def _over_iterations(experiment: Experiment, prints: Mapping[str, str], base_log
                 for name, j in (("now", k), ("previous", k - 1), ("base", 0))
                 for asset in ("generations", "verification_scores")
             }
-            add("iteration_changes", k, {"filters": filters, "statistics": statistics}, compared)
+            about = {"filters": filters, "training_filter": trains, "statistics": statistics}
+            add("iteration_changes", k, about, compared)
             generated = {name: value for name, value in compared.items() if name.startswith("generations")}
             add("problem_flips", k, {"statistics": statistics}, generated)
         rules = {"stop": list(experiment.stop), **limits.model_dump(exclude={"unparseable_fraction"})}
@@ -368,13 +376,16 @@ def _base_logprob_pool(experiment: Experiment, base: str) -> str:
 
 
 def _finetune_data_fingerprint(experiment: Experiment, train_responses: str, scores: Mapping[str, str]) -> str:
+    """Of the examples; where the filter's threshold is chosen by a pilot, its own decides nothing and is left out."""
     training, read = experiment.training, [f"scores {name}" for name in experiment.filter.verifier_names]
+    item = experiment.filter
+    chosen = {THRESHOLD_FIELDS[item.name]} if experiment.chooses_threshold else set()
     return fingerprint(
         "finetune_data",
         CODE_VERSIONS["finetune_data"],
         {
-            "filter": experiment.filter,
-            "version": type(experiment.filter).version,
+            "filter": item.model_dump(exclude=chosen),
+            "version": type(item).version,
             **training.data_identity(),
         },
         {"train_responses": train_responses} | {name: scores[name] for name in read},

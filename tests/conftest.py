@@ -31,6 +31,14 @@ def tiny_experiment(name: str = "tiny", **changes) -> Experiment:
     return Experiment.model_validate({**fields, **changes})
 
 
+def sample_pool(lab: Lab, iteration: int, split: str = "eval"):
+    """The pool of single samples that an iteration draws a split's responses from."""
+    from ops.stages.chosen import source_of
+    from ops.stages.drawing import source_pool
+
+    return source_pool(lab, source_of(lab, iteration, split))
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder with an untrained model of the smallest built-in size."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import pytest
 import yaml
 
 from ops.experiment_files import load_experiment
+from ops.lab import Lab
 from ops.plan import make_plan
+from ops.stages.finetuning import finetune_model
 from ops.storage.query import query
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -116,6 +119,18 @@ def test_killed_in_sampling_and_in_training(tmp_path, monkeypatch):
     assert steps[0] > 50  # the killed training had left a checkpoint to resume from
     assert not list(home.rglob("*.mindgap-tmp"))
     assert not _files(home, "work/*/*")
+    _check_uninterrupted_training(home, tmp_path / "uninterrupted", folder)
+
+
+def _check_uninterrupted_training(home: Path, other: Path, folder: Path) -> None:
+    """In a home with the same responses, training that nobody kills writes the same file of weights, to the bit."""
+    shutil.copytree(home, other)
+    lab = Lab.open(load_experiment(folder / "killed.yaml"), home=other)
+    name = f"models/{lab.plan.models[1]}/model.safetensors"
+    shutil.rmtree((other / name).parent)
+    assert finetune_model(lab, 0)["reused"] is False
+    lab.close()
+    assert (home / name).read_bytes() == (other / name).read_bytes()
 
 
 def _stuck() -> list[str]:

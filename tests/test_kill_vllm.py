@@ -15,9 +15,9 @@ import pytest
 
 from ops.lab import Lab
 from ops.stages.base_model import obtain_base_model
-from ops.stages.generations import grade_responses, sample_pool
+from ops.stages.generations import grade_responses
 from ops.stages.problems import make_problems
-from tests.conftest import tiny_experiment
+from tests.conftest import sample_pool, tiny_experiment
 
 pytest.importorskip("vllm")
 

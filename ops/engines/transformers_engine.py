@@ -235,7 +235,7 @@ def load_model(path: Path, settings: TransformersEngineSettings) -> Any:
             f"not a checkpoint that loads: {first_line(error)}",
             remedy="save it with save_pretrained(safe_serialization=True)",
         ) from error
-    device = _device(settings.device)
+    device = device_of(settings.device)
     try:
         return model.to(device).eval()  # type: ignore[arg-type]
     except (RuntimeError, MemoryError) as error:
@@ -249,7 +249,12 @@ def load_model(path: Path, settings: TransformersEngineSettings) -> Any:
         ) from None
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device that a setting means.
+
+    Raises:
+        EngineError: when it is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ def obtain_base_model(lab: Lab) -> StageResult:
     """Pretrain, or adopt, the model of iteration 0 and those that cross-verify, and commit the table ``models`` (GPU).
 
     Raises:
-        ModelError: when a checkpoint folder does not load.
+        ModelError: when a checkpoint folder does not load, or cannot be trained with the experiment's settings.
     """
 
     def compute() -> pl.DataFrame:
@@ -39,6 +41,7 @@ def obtain_base_model(lab: Lab) -> StageResult:
         return pl.DataFrame(rows, schema=polars_schema("models"))
 
     _check_choices(lab)
+    _check_trainable(lab)
     return lab.materialise("models", "base_model", None, compute, model_metadata)
 
 
@@ -97,16 +100,32 @@ def _pretrain(lab: Lab, wanted: BuiltinModel, fingerprint: str) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def save_model(lab: Lab, fingerprint: str, model: Any, tokenizer: Any, numbers: dict[str, Any]) -> None:
-    """Write a Hugging Face folder (safetensors) with its training numbers, whole or not at all."""
+def save_model(
+    lab: Lab,
+    fingerprint: str,
+    model: Any,
+    tokenizer: Any,
+    numbers: dict[str, Any],
+    extra_files: Mapping[str, str] | None = None,
+) -> None:
+    """Write a Hugging Face folder (safetensors) with its training numbers, whole or not at all.
+
+    Args:
+        extra_files: texts of further files by name.
+
+    Raises:
+        ModelError: when a number is not finite.
+    """
     for name, value in numbers.items():
-        if isinstance(value, float) and value != value:
+        if isinstance(value, float) and not math.isfinite(value):
             raise ModelError(f"model {fingerprint}", f"{name} is not finite", remedy="lower the learning rate")
     with lab.store.new_model(fingerprint) as folder:
         model.eval()
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         (folder / NUMBERS).write_text(json.dumps(numbers, indent=2))
+        for name, text in (extra_files or {}).items():
+            (folder / name).write_text(text)
 
 
 def model_row(lab: Lab, fingerprint: str, *, role: str, generates: int, parent: str | None) -> dict[str, Any]:
@@ -172,10 +191,28 @@ def _check_choices(lab: Lab) -> None:
                 )
 
 
+def _check_trainable(lab: Lab) -> None:
+    """What training would refuse, better known before sampling: read from configurations, no weights loaded."""
+    experiment, settings = lab.experiment, lab.experiment.training
+    if experiment.iterations == 0 or isinstance(experiment.model, RecordedModel):
+        return
+    from ops.engines.transformers_engine import device_of
+    from ops.training.loss import check_precision
+    from ops.training.pretrained import check_configuration, configuration_of
+
+    if isinstance(experiment.model, BuiltinModel):
+        from ops.builtin.model import new_model
+
+        config = new_model(experiment.model.size, 0).config
+    else:
+        config = configuration_of(lab.model_path(0))
+    check_configuration(config, settings, experiment.model.shown)
+    if settings.precision != "float32":
+        check_precision(device_of(getattr(experiment.engine, "device", "auto")).type, settings.precision)
+
+
 def _stored_parameters(folder: Path) -> int:
     """Parameters in the safetensors files, read from their headers."""
-    import math
-
     from safetensors import SafetensorError, safe_open
 
     total = 0

@@ -8,8 +8,27 @@ import numpy as np
 import polars as pl
 
 from ops.lab import Lab
+from ops.plan import asset_name
 from ops.stages.chosen import training_filter
-from ops.stages.measured import Responses, ScoreTable
+from ops.stages.measured import Responses, ScoreTable, responses_in
+
+COLUMNS = [
+    "split",
+    "problem_id",
+    "sample_index",
+    "response",
+    "verdict",
+    "strict_verdict",
+    "finish_reason",
+    "response_id",
+]
+"""Of ``generations``, what examples are made of: not the prompts, which are as long as the responses."""
+
+
+def training_responses(lab: Lab, iteration: int) -> Responses:
+    """The responses to training problems, of which the filter chooses."""
+    fingerprint = lab.plan.fingerprints[asset_name("generations", iteration)]
+    return responses_in(lab.store.read("generations", fingerprint, COLUMNS), "train")
 
 
 def filter_weights(lab: Lab, iteration: int, responses: Responses) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:

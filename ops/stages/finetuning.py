@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,11 +16,11 @@ from ops.errors import DatasetError
 from ops.lab import Lab
 from ops.models import BuiltinModel
 from ops.plan import asset_name
-from ops.stages.base_model import model_metadata, model_row
-from ops.stages.filtering import filter_weights, finished
-from ops.stages.measured import responses_of, share
+from ops.stages.base_model import model_metadata, model_row, save_model
+from ops.stages.filtering import filter_weights, finished, training_responses
+from ops.stages.measured import share
 from ops.stages.problems import problems_of
-from ops.stages.training_steps import register_steps, save_trained
+from ops.stages.training_steps import STEPS, register_steps
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
 
@@ -35,7 +38,7 @@ def select_finetune_data(lab: Lab, iteration: int) -> StageResult:
         return lab.materialise(table, "finetune_data", iteration, pairs, lambda frame: pairs_metadata(lab, frame))
 
     def compute() -> pl.DataFrame:
-        responses = responses_of(lab, iteration, "train")
+        responses = training_responses(lab, iteration)
         weights, _ = filter_weights(lab, iteration, responses)
         kept = responses.frame.with_columns(weight=pl.Series(weights))
         kept = kept.filter(pl.Series((weights > 0) & finished(kept)))
@@ -85,65 +88,84 @@ def finetune_model(lab: Lab, iteration: int) -> dict[str, Any]:
 
     Raises:
         DatasetError: when there is nothing to train on.
+        ModelError: when the model cannot be trained with these settings, or memory runs out.
     """
     fingerprint = lab.plan.models[iteration + 1]
     if lab.store.has_model(fingerprint):
         return {"reused": True}
-    import torch
-
     from ops.builtin.model import count_parameters
     from ops.engines.tokens import load_tokenizer
     from ops.engines.transformers_engine import load_model
     from ops.engines.transformers_settings import TransformersEngineSettings
-    from ops.training.loop import train
-    from ops.training.loss import check_head
-    from ops.training.sft import pad_token
+    from ops.training.pretrained import check_head, check_logits, make_saveable
 
     start = time.monotonic()
-    settings = lab.experiment.training
-    rows = _examples(lab, iteration)
+    examples = _examples(lab, iteration)
+    n_examples, prompt = examples.height, examples["prompt"][0]
+    rows = examples.iter_rows(named=True)
+    del examples  # the rows are made to tokens one by one, and nothing else holds them
     lab.free_memory()
-    source = 0 if settings.start_from == "base" else iteration
-    path = lab.model_path(source)
+    path = lab.model_path(0 if lab.experiment.training.start_from == "base" else iteration)
     device = getattr(lab.experiment.engine, "device", "auto")
     model = load_model(path, TransformersEngineSettings(device=device, dtype="float32"))
     check_head(model.config)
+    make_saveable(model)
     tokenizer = load_tokenizer(path)
+    check_logits(model, tokenizer(prompt, add_special_tokens=False)["input_ids"])
     work = lab.store.work_folder("finetuning", fingerprint)
-    with torch.random.fork_rng(devices=[]):
+    result = _train(lab, iteration, model, tokenizer, rows, work)
+    n_parameters = count_parameters(model)
+    numbers = {
+        "n_parameters": n_parameters,
+        "train_tokens": result.tokens,
+        "train_flops": _flops(n_parameters, result, adapters=lab.experiment.training.lora is not None),
+        "optimizer_steps": result.steps,
+        "final_loss": result.final_loss,
+        "seconds": time.monotonic() - start,
+    }
+    save_model(lab, fingerprint, model, tokenizer, numbers, {STEPS: json.dumps(result.rows)})
+    shutil.rmtree(work, ignore_errors=True)
+    return {"reused": False, "examples": n_examples, **numbers}
+
+
+def _train(lab: Lab, iteration: int, model: Any, tokenizer: Any, rows: Iterator[dict[str, Any]], work: Path) -> Any:
+    """Train ``model`` in place on the rows of the examples.
+
+    Raises:
+        ModelError: when the loss is no longer finite, or memory runs out.
+    """
+    import torch
+
+    from ops.training.loop import train
+    from ops.training.memory import told_of_memory
+    from ops.training.sft import pad_token
+
+    label = f"iteration {iteration}: fine-tuning"
+    settings = lab.experiment.training.bounded(is_builtin=isinstance(lab.experiment.model, BuiltinModel))
+    with torch.random.fork_rng(devices=[]), told_of_memory(label, settings):
         torch.manual_seed(settings.seed)
-        result = train(
+        objective = settings.objective(model, tokenizer, rows, work, lab.progress)
+        return train(
             model,
-            settings.objective(model, tokenizer, rows, work),
+            objective,
             settings,
             replay=_replay(lab, iteration),
             pad_id=pad_token(tokenizer),
             work=work,
             progress=lab.progress,
-            label=f"iteration {iteration}: fine-tuning",
+            label=label,
         )
-    n_parameters = count_parameters(model)
-    numbers = {
-        "n_parameters": n_parameters,
-        "train_tokens": result.tokens,
-        "train_flops": _flops(n_parameters, result, adapters=settings.lora is not None),
-        "optimizer_steps": result.steps,
-        "final_loss": result.final_loss,
-        "seconds": time.monotonic() - start,
-    }
-    save_trained(lab, fingerprint, model, tokenizer, numbers, result.rows)
-    shutil.rmtree(work, ignore_errors=True)
-    return {"reused": False, "examples": len(rows), **numbers}
 
 
-def _examples(lab: Lab, iteration: int) -> list[dict[str, Any]]:
-    """The rows that the asset ``finetune_data`` committed.
+def _examples(lab: Lab, iteration: int) -> pl.DataFrame:
+    """The rows that the asset ``finetune_data`` committed, and of these what the method reads.
 
     Raises:
         DatasetError: when there is none, with what to do about it.
     """
-    table = lab.experiment.training.examples_table
-    data = lab.store.read(table, lab.plan.fingerprints[asset_name("finetune_data", iteration)])
+    settings = lab.experiment.training
+    table, fingerprint = settings.examples_table, lab.plan.fingerprints[asset_name("finetune_data", iteration)]
+    data = lab.store.read(table, fingerprint, list(settings.examples_columns))
     if data.is_empty():
         pairs = table == "preference_pairs"
         raise DatasetError(
@@ -154,7 +176,7 @@ def _examples(lab: Lab, iteration: int) -> list[dict[str, Any]]:
             field="filter",
             remedy=f"{'move' if pairs else 'lower'} filter.threshold, or look at verification_scores by SQL",
         )
-    return data.to_dicts()
+    return data
 
 
 def _flops(n_parameters: int, result: Any, *, adapters: bool) -> float:

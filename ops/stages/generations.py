@@ -10,15 +10,14 @@ import polars as pl
 from ops.lab import Lab
 from ops.plan import asset_name
 from ops.stages.chosen import Source, source_of
-from ops.stages.drawing import SAMPLE_SCHEMA, draw_missing, drawn_responses, source_pool
+from ops.stages.drawing import SAMPLE_SCHEMA, draw_missing, drawn_responses
 from ops.stages.pilot import choose_sampling
 from ops.stages.problems import problems_of
 from ops.stages.replayed import replayed_responses
 from ops.stages.wanted import n_samples
-from ops.storage.pool import Pool
-from ops.types import Problem, Split, StageResult
+from ops.types import Problem, StageResult
 
-__all__ = ["SAMPLE_SCHEMA", "grade_responses", "sample_pool", "sample_responses"]
+__all__ = ["SAMPLE_SCHEMA", "grade_responses", "sample_responses"]
 
 
 def sample_responses(lab: Lab, iteration: int) -> dict[str, Any]:
@@ -37,11 +36,6 @@ def sample_responses(lab: Lab, iteration: int) -> dict[str, Any]:
         return {"drawn": 0, "reused": False}
     parts = [draw_missing(lab, iteration, source, problems) for source, problems in _by_source(lab, iteration)]
     return {"reused": False, **_together(parts), **chosen}
-
-
-def sample_pool(lab: Lab, iteration: int, split: Split = "eval") -> Pool:
-    """The pool of single samples that an iteration draws a split's responses from."""
-    return source_pool(lab, source_of(lab, iteration, split))
 
 
 def _by_source(lab: Lab, iteration: int) -> list[tuple[Source, list[Problem]]]:

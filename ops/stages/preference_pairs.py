@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ops.errors import ExperimentError
 from ops.lab import Lab
-from ops.stages.filtering import filter_weights, finished
-from ops.stages.measured import responses_of, share
+from ops.stages.filtering import filter_weights, finished, training_responses
+from ops.stages.measured import share
 from ops.stages.problems import problems_of
 from ops.storage.schemas import polars_schema
 
@@ -25,19 +24,9 @@ def select_pairs(lab: Lab, iteration: int) -> pl.DataFrame:
     Chosen are finished responses that the filter gives weight, rejected finished ones that it gives none. A response
     whose verification could not be parsed is neither: nobody has rejected it. Scores are those of the filter's one
     verifier; the truth stands there for audit.
-
-    Raises:
-        ExperimentError: ``min_score_margin`` with a filter that does not read one verifier.
     """
     settings, item = lab.experiment.training, lab.experiment.filter
-    if settings.min_score_margin is not None and item.verifier_name is None:
-        raise ExperimentError(
-            f"experiment {lab.experiment.name}",
-            f"the filter {item.label} reads no single verifier's scores, so pairs have no margin",
-            field="training.min_score_margin",
-            remedy="leave it out, or take a filter of one verifier",
-        )
-    responses = responses_of(lab, iteration, "train")
+    responses = training_responses(lab, iteration)
     weights, scores = filter_weights(lab, iteration, responses)
     unread = np.any([np.isnan(score) for score in scores.values()], axis=0) if scores else np.zeros(len(weights), bool)
     nowhere = np.full(len(weights), np.nan)
@@ -54,11 +43,15 @@ def select_pairs(lab: Lab, iteration: int) -> pl.DataFrame:
 def _pairs(part: pl.DataFrame, settings: Any) -> Iterator[dict[str, Any]]:
     """Pairs of one problem in the order of sample indices, at most ``max_per_problem``, drawn by seed.
 
-    Two pairs never have the same two texts: a short answer that was sampled often would crowd out the rest.
+    Two pairs never have the same two texts: a short answer that was sampled often would crowd out the rest. A text that
+    was kept as one response and dropped as another (a verifier that draws may say both, and ``top_n`` breaks ties) is
+    on neither side: pairs of it would contradict each other.
     """
     rows = part.to_dicts()
-    chosen = [row for row in rows if row["weight"] > 0]
-    rejected = [row for row in rows if row["weight"] == 0]
+    kept, dropped = ({row["response"] for row in rows if (row["weight"] > 0) == side} for side in (True, False))
+    both_sides = kept & dropped
+    chosen = [row for row in rows if row["weight"] > 0 and row["response"] not in both_sides]
+    rejected = [row for row in rows if row["weight"] == 0 and row["response"] not in both_sides]
     order = list(range(len(chosen) * len(rejected)))
     if not order:
         return
@@ -70,7 +63,7 @@ def _pairs(part: pl.DataFrame, settings: Any) -> Iterator[dict[str, Any]]:
             break
         one, other = chosen[place // len(rejected)], rejected[place % len(rejected)]
         both = (one["response"], other["response"])
-        if one["response"] != other["response"] and both not in texts and _apart(one, other, settings.min_score_margin):
+        if both not in texts and _apart(one, other, settings.min_score_margin):
             texts.add(both)
             drawn.append(place)
     for place in sorted(drawn):

@@ -7,33 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from ops.errors import ModelError
 from ops.lab import Lab
 from ops.plan import asset_name
-from ops.stages.base_model import NUMBERS
 from ops.storage.schemas import polars_schema
 
 STEPS = "training_steps.json"
 """Beside the weights of a model trained here; models from before it was written have none, and keep working."""
-
-
-def save_trained(
-    lab: Lab, fingerprint: str, model: Any, tokenizer: Any, numbers: dict[str, Any], rows: list[dict[str, Any]]
-) -> None:
-    """``save_model`` with the rows of ``training_steps`` in the same folder, so that both are there or neither.
-
-    Raises:
-        ModelError: when a number is not finite.
-    """
-    for name, value in numbers.items():
-        if isinstance(value, float) and value != value:
-            raise ModelError(f"model {fingerprint}", f"{name} is not finite", remedy="lower the learning rate")
-    with lab.store.new_model(fingerprint) as folder:
-        model.eval()
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        (folder / NUMBERS).write_text(json.dumps(numbers, indent=2))
-        (folder / STEPS).write_text(json.dumps(rows))
 
 
 def register_steps(lab: Lab, iteration: int) -> None:

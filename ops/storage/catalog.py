@@ -23,9 +23,9 @@ from ops.storage.layout import CATALOG_NAME
 from ops.storage.manifests import Materialized, read_history, read_registrations
 from ops.storage.schemas import COLUMNS
 
-CATALOG_VERSION = "3"
+CATALOG_VERSION = "4"
 STORAGE_VERSION = "v1.4.0"
-VIEWS = ("problems", "generations", "verification_scores", "finetune_data")
+VIEWS = ("problems", "generations", "verification_scores", "finetune_data", "preference_pairs")
 """Tables with a row per problem or response: views over Parquet. The others live in the catalog itself."""
 
 GPU_ASSETS = ("base_model", "sampling_choices", "generations", "verification_scores", "model", "policy_shift")

@@ -177,7 +177,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "from_iteration": "INTEGER",
         "metric": "VARCHAR",  # as in diversity_metrics; gap, relative_gap, score_drift, update_error
         "k": "INTEGER",
-        "rule": "VARCHAR",  # gap, relative_gap, update_error: the filter in words; score_drift: the verifier
+        "rule": "VARCHAR",  # gap, relative_gap: the filter in words; update_error: what trained; score_drift: verifier
         **_value(),  # this iteration minus the reference, paired by problem
         "n_problems": "INTEGER",
         "n_problems_left_out": "INTEGER",  # undefined at one of the two

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ops.progress import Progress, silent
+from ops.selection.base import Filter
 from ops.training.lora_settings import Lora
 from ops.variants import Seed, Strict
 
 if TYPE_CHECKING:
-    from ops.training.loop import Objective
+    from ops.training.objective import Objective
 
 NEEDS_VALIDATION = ("validation_every_steps", "patience")
+
+MICRO_BATCH_TOKENS = 4096
+"""Of a model that is not built in, unless the settings say otherwise: with a vocabulary of 150,000 the logits, their
+gradient and the softmax take about 8 GB. Built-in models train on whole batches."""
 
 
 class TrainingMethod(Strict, abc.ABC):
@@ -35,7 +41,8 @@ class TrainingMethod(Strict, abc.ABC):
     smallest (None: train to the end and keep the last).
     ``lora``: train low-rank adapters and merge them at the end (None: all weights).
     ``precision``: of the forward pass; weights, gradients and optimiser are float32.
-    ``tokens_per_micro_batch``, ``activation_checkpointing``: bound the memory of a step.
+    ``tokens_per_micro_batch``, ``activation_checkpointing``: bound the memory of a step (None: the whole batch of a
+    built-in model, ``MICRO_BATCH_TOKENS`` of any other).
     """
 
     name: str
@@ -61,12 +68,15 @@ class TrainingMethod(Strict, abc.ABC):
     version: ClassVar[str]
     examples_table: ClassVar[str] = "finetune_data"
     """The table that the asset ``finetune_data`` writes for this method."""
+    examples_columns: ClassVar[tuple[str, ...]] = ("problem_id", "sample_index", "prompt", "completion", "weight")
+    """Of that table, what ``objective`` reads."""
     later_fields: ClassVar[frozenset[str]] = frozenset(
         {"schedule", "validation_fraction", "validation_every_steps", "patience", "lora", "precision"}
     )
     """Fields that the first version did not have: at their defaults they do what it did."""
     run_fields: ClassVar[frozenset[str]] = frozenset({"tokens_per_micro_batch", "activation_checkpointing"})
-    """Fields that say how it runs, as batch sizes of engines do: they change how sums are rounded, and nothing else."""
+    """Fields that say how it runs, as batch sizes of engines do: they change how sums are rounded, and nothing else
+    (with dropout ``tokens_per_micro_batch`` changes what is drawn, and is then part of the identity)."""
 
     @model_validator(mode="after")
     def _validation_needs_problems(self) -> TrainingMethod:
@@ -81,7 +91,10 @@ class TrainingMethod(Strict, abc.ABC):
         So a field that is added does not make results invalid that were computed before it.
         """
         fields = type(self).model_fields
-        dumped = self.model_dump(mode="python", exclude=set(self.run_fields))
+        only_run = set(self.run_fields)
+        if self.lora is not None and self.lora.dropout > 0.0 and self.tokens_per_micro_batch is not None:
+            only_run.discard("tokens_per_micro_batch")
+        dumped = self.model_dump(mode="python", exclude=only_run)
         return {
             name: value
             for name, value in dumped.items()
@@ -93,13 +106,38 @@ class TrainingMethod(Strict, abc.ABC):
         """What of the settings decides which examples are trained on."""
         return {"max_per_problem": self.max_per_problem, "max_examples": self.max_examples, "seed": self.seed}
 
+    def check(self, item: Filter) -> None:
+        """Refuse what certainly leaves nothing to train on, before anything is sampled.
+
+        Args:
+            item: the training filter.
+
+        Raises:
+            ValueError: ``field: what was expected``, the field as in the experiment file.
+        """
+
+    def bounded(self, *, is_builtin: bool) -> Self:
+        """The settings with the micro-batch that they mean for a model of that kind."""
+        if is_builtin or self.tokens_per_micro_batch is not None:
+            return self
+        return self.model_copy(update={"tokens_per_micro_batch": MICRO_BATCH_TOKENS})
+
     @abc.abstractmethod
-    def objective(self, model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]], work: Path) -> Objective:
+    def objective(
+        self,
+        model: Any,
+        tokenizer: Any,
+        rows: Iterable[Mapping[str, Any]],
+        work: Path,
+        progress: Progress = silent,
+    ) -> Objective:
         """What is minimised over ``rows`` of ``examples_table``.
 
         Args:
             model: at its starting weights.
+            rows: with ``examples_columns``; read once, one by one.
             work: folder of this training, where what must not be computed again after a kill is kept.
+            progress: of what is computed before the first step.
 
         Raises:
             DatasetError: when there is nothing to train on.

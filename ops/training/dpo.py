@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.errors import DatasetError, StorageError
+from ops.errors import DatasetError, ModelError, StorageError
+from ops.progress import Progress, silent
 from ops.storage.atomic import atomic_file
 from ops.training.dpo_settings import Dpo
-from ops.training.loop import Objective
 from ops.training.loss import TokenDocument, cut, in_use, learnt_losses
+from ops.training.objective import Objective
 from ops.training.schedule import held_out_problems
 from ops.training.sft import pad_token, to_document
 from ops.types import TrainingExample
 
 REFERENCE = "reference.safetensors"
+REFERENCE_SECONDS = 60.0
+"""Between two writes of what is known of the reference: no kill costs more."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +67,39 @@ def pair_losses(chosen_N: Any, rejected_N: Any, reference_chosen_N: Any, referen
     return -F.logsigmoid(beta * margin_N)
 
 
-def dpo_objective(model: Any, tokenizer: Any, pairs: Sequence[PreferencePair], settings: Dpo, work: Path) -> Objective:
+def dpo_objective(
+    model: Any,
+    tokenizer: Any,
+    pairs: Iterable[PreferencePair],
+    settings: Dpo,
+    work: Path,
+    progress: Progress = silent,
+) -> Objective:
     """The weighted mean loss of the pairs; the reference's log-probabilities are computed here, once.
 
     Raises:
         DatasetError: when there is nothing to train on.
+        ModelError: when a log-probability of the start model is not finite.
+        StorageError: when log-probabilities that were kept belong to other pairs.
     """
     import torch
 
-    if not pairs:
+    problems: list[str] = []
+    documents: list[PairDocuments] = []
+    for pair in pairs:
+        problems.append(pair.problem_id)
+        documents.append(_documents(tokenizer, pair))
+    if not documents:
         raise DatasetError(
             "preference_pairs",
             "no problem has both a response that the filter keeps and one that it drops",
             remedy="move the filter's threshold, or take training: sft",
         )
-    held = held_out_problems((pair.problem_id for pair in pairs), settings.validation_fraction, settings.seed)
-    documents = [_documents(tokenizer, pair) for pair in pairs]
+    held = held_out_problems(problems, settings.validation_fraction, settings.seed)
+    own = [i for i, problem in enumerate(problems) if problem not in held]
+    validation = [i for i, problem in enumerate(problems) if problem in held]
     computer = _Computer(model, settings, pad_token(tokenizer))
-    reference_N2 = torch.tensor(_reference(work, computer, documents), dtype=torch.float32, device=model.device)
-    own = [i for i, pair in enumerate(pairs) if pair.problem_id not in held]
-    validation = [i for i, pair in enumerate(pairs) if pair.problem_id in held]
+    reference_N2 = _reference(work, computer, documents, progress).to(model.device)
 
     def backward(indices: Sequence[int], scale: float) -> tuple[float, int]:
         batch = [own[i] for i in indices]
@@ -149,29 +166,57 @@ class _Computer:
         return loss_sum
 
 
-def _reference(work: Path, computer: _Computer, pairs: Sequence[PairDocuments]) -> list[list[float]]:
-    """Log-probabilities under the start model, (chosen, rejected) for each pair.
+def _reference(work: Path, computer: _Computer, pairs: Sequence[PairDocuments], progress: Progress) -> Any:
+    """Log-probabilities under the start model, float32 [N, 2]: of the chosen and of the rejected responses.
 
-    They are kept in ``work``: a resumed run reads the very numbers, and never those of a model in training.
+    They are kept in ``work``, and written there now and then: a resumed run reads the very numbers, computes those that
+    are missing, and never those of a model in training.
 
     Raises:
+        ModelError: when one is not finite.
         StorageError: when what is kept belongs to other pairs.
     """
     import torch
-    from safetensors.torch import load_file, save_file
 
     path = work / REFERENCE
-    if path.is_file():
-        known = load_file(path)["logprobs_N2"]
-        if known.shape != (len(pairs), 2):
-            problem = f"has log-probabilities of {known.shape[0]} pairs, expected {len(pairs)}"
-            raise StorageError(str(path), problem, remedy=f"remove {work} and run the experiment again")
-        return known.tolist()
-    found_N2 = torch.empty(len(pairs), 2)
+    found_N2 = _kept_reference(path, len(pairs))
+    missing = [part for part in computer.parts(pairs) if found_N2[part].isnan().any()]
+    done, committed = len(pairs) - sum(map(len, missing)), time.monotonic()
     with torch.no_grad(), in_use(computer.model):
-        for part in computer.parts(pairs):
+        for part in missing:
             chosen, rejected = computer.logprobs([pairs[i] for i in part])
-            found_N2[part] = torch.stack([chosen, rejected], dim=1).float().cpu()
+            new_N2 = torch.stack([chosen, rejected], dim=1).float().cpu()
+            if not new_N2.isfinite().all():
+                problem = "a log-probability of the start model is not finite"
+                raise ModelError("training dpo", problem, field="model", remedy="take precision: float32")
+            known_N2 = found_N2[part]
+            found_N2[part] = torch.where(known_N2.isnan(), new_N2, known_N2)
+            done += len(part)
+            progress("log-probabilities of the start model", done, len(pairs), {})
+            if time.monotonic() - committed >= REFERENCE_SECONDS:
+                _keep_reference(path, found_N2)
+                committed = time.monotonic()
+    if missing:
+        _keep_reference(path, found_N2)
+    return found_N2
+
+
+def _kept_reference(path: Path, n: int) -> Any:
+    """What is there of the N pairs' log-probabilities; NaN where one has not been computed yet."""
+    import torch
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        return torch.full((n, 2), float("nan"))
+    known_N2 = load_file(path)["logprobs_N2"]
+    if known_N2.shape != (n, 2):
+        problem = f"has log-probabilities of {known_N2.shape[0]} pairs, expected {n}"
+        raise StorageError(str(path), problem, remedy=f"remove {path.parent} and run the experiment again")
+    return known_N2
+
+
+def _keep_reference(path: Path, found_N2: Any) -> None:
+    from safetensors.torch import save_file
+
     with atomic_file(path) as staging:
         save_file({"logprobs_N2": found_N2}, staging)
-    return found_N2.tolist()

@@ -7,8 +7,7 @@ last checkpoint and ends with the same weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,55 +25,14 @@ from ops.training.checkpoint import (
     save_checkpoint,
     trained,
 )
-from ops.training.loss import TokenDocument, check_precision, weighted_backward
+from ops.training.loss import check_precision, weighted_backward
+from ops.training.objective import FinetuneResult, Objective, Replay
+from ops.training.pretrained import without_dropout
 from ops.training.progress_rows import MAX_ROWS, TrainingState, with_kept
+from ops.training.saves import Saves
 from ops.training.schedule import learning_rate_at
 
-CHECKPOINT_STEPS = 50
 REPLAY_MICRO_BATCHES = 2
-Replay = Callable[[int, int], Sequence[TokenDocument]]
-"""(step, count) -> documents to replay."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What a method minimises.
-
-    Attributes:
-        n_examples: that are trained on.
-        backward: adds ``scale`` times the gradient of the mean loss of the examples with these indices;
-            (loss without the scale, tokens).
-        validate: (mean loss of the held-out examples, tokens).
-        validation_problems: held out; 0: ``validate`` is not called.
-        forward_tokens: read without a gradient before the first step.
-    """
-
-    n_examples: int
-    backward: Callable[[Sequence[int], float], tuple[float, int]]
-    validate: Callable[[], tuple[float, int]]
-    validation_problems: int
-    forward_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class FinetuneResult:
-    """What training came to.
-
-    Attributes:
-        tokens: seen, replayed ones included.
-        steps: optimiser steps done.
-        final_loss: mean loss of the last epoch's steps (nats per response token; of DPO nats per pair).
-        forward_tokens: read without a gradient: for validation, and by the reference of DPO.
-        kept_step: optimiser steps after which the weights were what they are now.
-        rows: of the table ``training_steps``.
-    """
-
-    tokens: int
-    steps: int
-    final_loss: float
-    forward_tokens: int = 0
-    kept_step: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train(
@@ -90,10 +48,27 @@ def train(
 ) -> FinetuneResult:
     """Train ``model`` in place; checkpoints go to ``work`` and are resumed from there.
 
+    Dropout of the model's own is switched off: what a token's loss is must not hang on how a batch is cut.
+
     Raises:
-        ModelError: when the loss is no longer finite, or the device or the model does not fit the settings.
+        ModelError: when the loss or the gradient is no longer finite, or the device or the model does not fit the
+            settings.
     """
     check_precision(model.device.type, settings.precision)
+    with without_dropout(model):
+        return _train(model, objective, settings, replay, pad_id, work, progress, label)
+
+
+def _train(
+    model: Any,
+    objective: Objective,
+    settings: TrainingMethod,
+    replay: Replay | None,
+    pad_id: int,
+    work: Path,
+    progress: Progress,
+    label: str,
+) -> FinetuneResult:
     adapted = None
     if settings.lora is not None:
         from ops.training.lora import add_adapters
@@ -153,6 +128,7 @@ class _Run:
         """Every step that is left, or as many as the validation loss allows."""
         self.model.train()
         step, patience = self.first, self.settings.patience
+        saves = Saves(step)
         while step < self.steps:
             loss, rate = self._step(step)
             step += 1
@@ -164,8 +140,8 @@ class _Run:
             self.progress(self.label, step, self.steps, numbers)
             if stopped:
                 break
-            if step % CHECKPOINT_STEPS == 0 and step < self.steps:
-                self._save(step)
+            if step < self.steps and saves.due(step):
+                saves.save(step, partial(self._save, step))
         return self._result(step)
 
     def _step(self, step: int) -> tuple[float, float]:
@@ -179,31 +155,48 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         chosen = examples_of_step(step, self.own, self.objective.n_examples, settings.seed)
         loss, tokens = self.objective.backward(chosen, 1.0 - self.share)
+        self._check_finite("loss", loss, step)
         if self.replay is not None and self.replayed:
-            again = self.replay(step, self.replayed)
-            weighted_backward(
-                self.model,
-                again,
-                pad_id=self.pad_id,
-                micro_batches=REPLAY_MICRO_BATCHES,
-                scale=self.share,
-                max_tokens=settings.tokens_per_micro_batch,
-                precision=settings.precision,
-            )
-            tokens += sum(len(document.ids) for document in again)
-        if not math.isfinite(loss):
-            raise ModelError(self.label, f"the loss is {loss} at step {step}", remedy="lower training.learning_rate")
-        torch.nn.utils.clip_grad_norm_(self.parameters, settings.clip_norm)
+            tokens += self._replay(self.replay, step)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, settings.clip_norm))
+        self._check_finite("norm of the gradient", norm, step)
         self.optimizer.step()
         self.state.add_step(loss, tokens, max(1, self.steps // settings.epochs))
         return loss, rate
 
+    def _replay(self, replay: Replay, step: int) -> int:
+        """Add the gradient of the replayed documents; their tokens."""
+        again = replay(step, self.replayed)
+        loss = weighted_backward(
+            self.model,
+            again,
+            pad_id=self.pad_id,
+            micro_batches=REPLAY_MICRO_BATCHES,
+            scale=self.share,
+            max_tokens=self.settings.tokens_per_micro_batch,
+            precision=self.settings.precision,
+        )
+        self._check_finite("loss of the replayed documents", loss, step)
+        return sum(len(document.ids) for document in again)
+
+    def _check_finite(self, what: str, value: float, step: int) -> None:
+        """Before the weights are touched: one such step would ruin them all.
+
+        Raises:
+            ModelError: names the number and the step.
+        """
+        if not math.isfinite(value):
+            raise ModelError(
+                self.label,
+                f"the {what} is {value} at step {step}",
+                field="training.learning_rate",
+                remedy="lower training.learning_rate, or take precision: float32",
+            )
+
     def _validate(self, step: int) -> tuple[float, int]:
         """The validation loss and its number of problems; the best weights are kept where the run may stop early."""
         loss, tokens = self.objective.validate()
-        if not math.isfinite(loss):
-            problem = f"the validation loss is {loss} after step {step}"
-            raise ModelError(self.label, problem, remedy="lower training.learning_rate")
+        self._check_finite("validation loss", loss, step)
         self.state.forward_tokens += tokens
         if self.state.add_validation(step, loss) and self.settings.patience is not None:
             self.best = {name: value.clone() for name, value in trained(self.model).items()}

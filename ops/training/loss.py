@@ -19,26 +19,6 @@ class TokenDocument:
     weights: Sequence[float]
 
 
-HEAD_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-
-
-def check_head(config: Any) -> None:
-    """Refuse models that change their logits after the output layer, which this loss does not do.
-
-    Raises:
-        ModelError: names the setting of the model's configuration.
-    """
-    for name in HEAD_SETTINGS:
-        value = getattr(config, name, None)
-        if value not in (None, 1, 1.0):
-            raise ModelError(
-                f"model type {config.model_type}",
-                f"{name} is {value}: its logits are changed after the output layer, which fine-tuning here does not do",
-                field="model",
-                remedy="choose another model; sampling, verification and the gap work with this one",
-            )
-
-
 def weighted_backward(
     model: Any,
     documents: Sequence[TokenDocument],

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ops.errors import DatasetError
-from ops.progress import Progress
 from ops.training.base import TrainingMethod
-from ops.training.loop import FinetuneResult, Objective, Replay, train
 from ops.training.loss import TokenDocument, mean_loss, weighted_backward
+from ops.training.objective import Objective
 from ops.training.schedule import held_out_problems
 from ops.types import TrainingExample
 
@@ -22,7 +21,7 @@ def example_of(row: Mapping[str, Any]) -> TrainingExample:
 
 
 def to_document(tokenizer: Any, example: TrainingExample) -> TokenDocument:
-    """Prompt and completion as tokens; only the completion is learnt.
+    """Prompt and completion as tokens, 12 bytes each; only the completion is learnt.
 
     Raises:
         DatasetError: when the completion has no tokens.
@@ -31,7 +30,10 @@ def to_document(tokenizer: Any, example: TrainingExample) -> TokenDocument:
     completion = tokenizer(example.completion, add_special_tokens=False)["input_ids"]
     if not completion:
         raise DatasetError(f"finetune_data {example.problem_id}", "the completion has no tokens", field="completion")
-    return TokenDocument([*prompt, *completion], [*[0.0] * len(prompt), *[example.weight] * len(completion)])
+    ids, weights = array("i", prompt), array("d", [0.0]) * len(prompt)
+    ids.extend(completion)
+    weights.extend(array("d", [example.weight]) * len(completion))
+    return TokenDocument(ids, weights)
 
 
 def pad_token(tokenizer: Any) -> int:
@@ -40,18 +42,21 @@ def pad_token(tokenizer: Any) -> int:
 
 
 def sft_objective(
-    model: Any, tokenizer: Any, examples: Sequence[TrainingExample], settings: TrainingMethod
+    model: Any, tokenizer: Any, examples: Iterable[TrainingExample], settings: TrainingMethod
 ) -> Objective:
-    """The weighted mean loss of response tokens, in nats.
+    """The weighted mean loss of response tokens, in nats. Of the examples only their tokens are kept.
 
     Raises:
         DatasetError: when there is nothing to train on.
     """
-    if not examples:
+    problems: list[str] = []
+    documents: list[TokenDocument] = []
+    for example in examples:
+        problems.append(example.problem_id)
+        documents.append(to_document(tokenizer, example))
+    if not documents:
         raise DatasetError("finetune_data", "the filter kept no response", remedy="lower the filter's threshold")
-    problems = [example.problem_id for example in examples]
     held = held_out_problems(problems, settings.validation_fraction, settings.seed)
-    documents = [to_document(tokenizer, example) for example in examples]
     own = [item for item, problem in zip(documents, problems, strict=True) if problem not in held]
     validation = [item for item, problem in zip(documents, problems, strict=True) if problem in held]
     how: dict[str, Any] = {
@@ -70,25 +75,3 @@ def sft_objective(
         return mean_loss(model, validation, micro_batches=parts, **how), sum(len(item.ids) for item in validation)
 
     return Objective(len(own), backward, validate, len(held))
-
-
-def finetune(
-    model: Any,
-    tokenizer: Any,
-    examples: Sequence[TrainingExample],
-    settings: TrainingMethod,
-    *,
-    replay: Replay | None,
-    work: Path,
-    progress: Progress,
-    label: str,
-) -> FinetuneResult:
-    """Train ``model`` in place on ``examples``; checkpoints go to ``work`` and are resumed from there.
-
-    Raises:
-        DatasetError: when there is nothing to train on.
-        ModelError: when the loss is no longer finite.
-    """
-    objective = sft_objective(model, tokenizer, examples, settings)
-    pad_id = pad_token(tokenizer)
-    return train(model, objective, settings, replay=replay, pad_id=pad_id, work=work, progress=progress, label=label)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from ops.progress import Progress, silent
 from ops.training.base import TrainingMethod
 
 if TYPE_CHECKING:
-    from ops.training.loop import Objective
+    from ops.training.objective import Objective
 
 
 class FilteredSft(TrainingMethod):
@@ -18,8 +19,15 @@ class FilteredSft(TrainingMethod):
     name: Literal["sft"] = "sft"
     version: ClassVar[str] = "1"
 
-    def objective(self, model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]], work: Path) -> Objective:
+    def objective(
+        self,
+        model: Any,
+        tokenizer: Any,
+        rows: Iterable[Mapping[str, Any]],
+        work: Path,
+        progress: Progress = silent,
+    ) -> Objective:
         """The weighted mean of the response tokens' losses."""
         from ops.training.sft import example_of, sft_objective
 
-        return sft_objective(model, tokenizer, [example_of(row) for row in rows], self)
+        return sft_objective(model, tokenizer, (example_of(row) for row in rows), self)

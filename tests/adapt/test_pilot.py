@@ -13,14 +13,14 @@ from ops.errors import StorageError
 from ops.lab import Lab
 from ops.stages.chosen import choice_of, source_of, training_filter
 from ops.stages.finetuning import select_finetune_data
-from ops.stages.generations import grade_responses, sample_pool, sample_responses
+from ops.stages.generations import grade_responses, sample_responses
 from ops.stages.problems import make_problems, problems_of
 from ops.stages.scores import collect_scores
 from ops.stages.verification import verify_responses
 from ops.storage.catalog import rebuild_catalog
 from ops.storage.query import query
 from ops.types import Completion, Grade
-from tests.conftest import tiny_experiment
+from tests.conftest import sample_pool, tiny_experiment
 from tests.verifiers.scripted import PlainFormat
 
 COLD = ["right a 0.8"] * 4

@@ -17,8 +17,11 @@ import pytest
 from ops.errors import StorageError
 from ops.lab import Lab
 from ops.plan import asset_name
+from ops.stages.chosen import CHOSEN
 from ops.stages.diversity import measure_diversity, problem_values
-from ops.stages.iteration_changes import check_same_problems, measure_changes
+from ops.stages.gap import measure_gap
+from ops.stages.iteration_changes import measure_changes
+from ops.stages.measured import check_same_problems
 from ops.stages.problem_flips import measure_flips
 from ops.stages.selection_metrics import measure_selection
 from ops.stages.verifier_metrics import measure_verifiers
@@ -29,6 +32,8 @@ EVAL = (
     {"A": ("ccii", "xxyy", "1110"), "B": ("iiii", "stuv", "1000"), "C": ("cccc", "xxxx", "11-1")},
     {"A": ("ccci", "xxxy", "1110"), "B": ("ciii", "xwwv", "1000"), "C": ("iicc", "vuxx", "0000")},
 )
+FILTER = {"name": "threshold", "verifier": "binary_cot", "threshold": 0.5}
+ADAPT = {"name": "balance", "temperatures": [1.0], "thresholds": [0.0, 0.5], "problems": 2}
 TRAIN = {"T": "ccci", "U": "ii", "V": "ic"}
 TEXTS = {"T": "aabd", "U": "ef", "V": "gh"}
 
@@ -63,7 +68,12 @@ def score_rows(iteration: int) -> list[dict]:
 @pytest.fixture
 def lab(tmp_path) -> Lab:
     """Two iterations; T0, T1, T2, T3 and V0 were selected for training."""
-    experiment = tiny_experiment(verifiers=[{"name": "binary_cot"}], statistics={"resamples": 400})
+    return filled(tmp_path)
+
+
+def filled(tmp_path, **changes) -> Lab:
+    settings = {"verifiers": [{"name": "binary_cot"}], "statistics": {"resamples": 400}, "filter": FILTER, **changes}
+    experiment = tiny_experiment(**settings)
     lab = Lab.open(experiment, home=tmp_path / "home", run_id="test")
     problems = [("eval", name) for name in EVAL[0]] + [("train", name) for name in TRAIN]
     commit(lab, "problems", None, [
@@ -129,6 +139,64 @@ def test_the_improvement_identity_holds(lab):
     found = table(lab, measure_changes, "iteration_changes", 1).filter(pl.col("reference") == "previous")
     values = dict(found.filter(pl.col("k").is_null()).select("metric", "value").iter_rows())
     assert values["accuracy"] == pytest.approx(1 / 18 - values["update_error"])
+
+
+def update_errors(lab: Lab) -> list[dict]:
+    found = table(lab, measure_changes, "iteration_changes", 1)
+    return found.filter(pl.col("metric") == "update_error").rows(named=True)
+
+
+def test_the_update_error_is_of_what_was_trained_on(tmp_path):
+    """Gold labels keep A's two right ones and all of C, of B nothing: gaps 1/2 0 0, minus the rises 1/4 1/4 -1/2: 1/4
+    -1/4 1/2, mean 1/6. Unfiltered, the gap is 0 everywhere, so that the update error is minus the rise."""
+    [gold] = update_errors(filled(tmp_path / "gold", filter={"name": "gold"}))
+    assert (gold["rule"], gold["value"]) == ("gold labels", pytest.approx(1 / 6))
+    lab = filled(tmp_path / "none", filter={"name": "none"})
+    [none] = update_errors(lab)
+    found = lab.store.read("iteration_changes", lab.plan.fingerprints[asset_name("iteration_changes", 1)])
+    [rise] = found.filter(metric="accuracy", reference="previous").rows(named=True)
+    assert none["rule"] == "no filter"
+    ends = ("value", "low", "high")
+    assert [none[end] for end in ends] == pytest.approx([-rise[end] for end in ("value", "high", "low")])
+    assert none["low"] < 0 < none["high"]
+
+
+def adapted(tmp_path) -> Lab:
+    """The pilots chose binary_cot >= 0 at iteration 0 and binary_cot >= .5, as in the file, at iteration 1."""
+    lab = filled(tmp_path, adapt=ADAPT)
+    for k, threshold in ((0, 0.0), (1, 0.5)):
+        rows = [
+            {"temperature": 1.0, "rule": f"binary_cot ≥ {value:g}", "threshold": value, "balance_score": 0.5}
+            | {"chosen": value == threshold}
+            for value in (0.0, 0.5)
+        ]
+        commit(lab, "sampling_choices", k, rows)
+    return lab
+
+
+def test_the_filter_that_a_pilot_chose_is_measured_beside_the_experiments(tmp_path):
+    """At iteration 0 >= 0 keeps all that could be parsed: A and B whole, of C three right ones: gaps 0 0 0."""
+    lab = adapted(tmp_path)
+    found = table(lab, measure_gap, "gap_metrics", 0).filter(split="eval")
+    assert dict(found.select("rule", "gap").iter_rows()) == {
+        "binary_cot ≥ 0.5": pytest.approx(1 / 18),
+        "binary_cot ≥ 0": 0.0,
+    }
+    assert table(lab, measure_gap, "gap_metrics", 1).filter(split="eval")["rule"].to_list() == ["binary_cot ≥ 0.5"]
+
+
+def test_changes_follow_the_filter_that_a_pilot_chose(tmp_path):
+    """Its gap: 0 0 0 by >= 0, then 1/4 3/4 0 by >= .5: mean 1/3. Update error: 0 minus the rises, mean 0; of the file's
+    filter, which trained nothing, it would have been 1/18."""
+    lab = adapted(tmp_path)
+    [error] = update_errors(lab)
+    assert (error["rule"], error["value"]) == ("binary_cot ≥ 0", pytest.approx(0.0))
+    found = lab.store.read("iteration_changes", lab.plan.fingerprints[asset_name("iteration_changes", 1)])
+    gaps = found.filter(metric="gap", reference="previous")
+    assert dict(gaps.select("rule", "value").iter_rows()) == {
+        "binary_cot ≥ 0.5": pytest.approx(5 / 18),
+        CHOSEN: pytest.approx(1 / 3),
+    }
 
 
 def test_self_bleu_and_distinct_correct(lab):

@@ -101,11 +101,20 @@ def test_a_straight_line_has_no_limit_and_says_so(tmp_path):
 
 
 def test_a_limit_that_is_only_bounded_says_its_bound():
-    base = {"n_iterations": 4, "rate": 0.0, "half_life_iterations": None, "next_value": 0.5}
+    base = {"quantity": "gap", "n_iterations": 4, "rate": 0.0, "half_life_iterations": None, "next_value": 0.5}
     row = base | {"limit": None, "limit_low": 0.48, "limit_high": None, "next_value_low": 0.4, "next_value_high": 0.6}
     assert in_words(row) == "no limit in sight (it is at least +.480); one more iteration: +.500 [+.400, +.600]"
     row |= {"limit": 0.6, "half_life_iterations": 2.0}
     assert in_words(row).startswith("limit +.600 [+.480, +∞], half of the way to it in 2.0 iterations; ")
+
+
+def test_a_limit_that_cannot_be_is_said_never_to_be_reached():
+    """An accuracy of .40 .46 .515 .57 .62 bends so little that its fitted limit lies above 1."""
+    row = dict.fromkeys(("limit_low", "limit_high", "half_life_iterations", "next_value_low", "next_value_high"))
+    row |= {"quantity": "accuracy", "n_iterations": 5, "rate": 0.05, "limit": 1.57, "next_value": 0.66}
+    assert in_words(row) == "limit +1.570 [−∞, +∞] (above 1: never reached); one more iteration: +.660"
+    assert "never" not in in_words(row | {"quantity": "accuracy", "limit": 0.97})
+    assert "(below −1: never reached)" in in_words(row | {"quantity": "gap", "limit": -1.2})
 
 
 def test_two_iterations_are_undefined(tmp_path):
@@ -145,5 +154,5 @@ def test_other_problems_at_a_later_iteration_are_refused(tmp_path):
     measured(lab, 8, 6)
     commit(lab, "generations", 2, responses(5, problems=("a", "c")))
     commit(lab, "verification_scores", 2, [])
-    with pytest.raises(StorageError, match="other problems"):
+    with pytest.raises(StorageError, match="different problems, for example b"):
         fit_saturation(lab)

@@ -93,6 +93,23 @@ def test_the_first_measured_filter_stands_in_for_gold_labels_and_says_so(tmp_pat
     assert "the gap of binary_cot ≥ 0.5" in row["sentence"].lower() and "stands in" in row["sentence"]
 
 
+def test_the_gap_of_the_filter_that_a_pilot_chose_decides(tmp_path):
+    """The file's threshold, .5, has an open gap and trains nothing at this iteration; the chosen one's is closed."""
+    adapt = {"name": "balance", "temperatures": [1.0], "thresholds": [0.5, 0.75], "problems": 2}
+    lab = open_lab(tmp_path, adapt=adapt, stop=["gap_closed"])
+    choice = {"temperature": 1.0, "balance_score": 0.5}
+    for k, chosen in ((0, 0.5), (1, 0.75)):
+        rules = [{**choice, "rule": f"binary_cot ≥ {x:g}", "threshold": x, "chosen": x == chosen} for x in (0.5, 0.75)]
+        fabricate(lab, "sampling_choices", k, *rules)
+        fabricate(lab, "gap_metrics", k, gap_row(), gap_row("logit ≥ 0"), gap_row("binary_cot ≥ 0.75", **CLOSED))
+    fabricate(lab, "iteration_changes", 1, pass_row(4, -0.1, 0.1), drift_row("binary_cot", -0.1, 0.1))
+    assert not judged(lab, 0)["gap_closed"]["fires"]
+    row = judged(lab, 1)["gap_closed"]
+    assert row["fires"] and row["low"] == -0.01
+    assert row["sentence"].startswith("The gap of binary_cot ≥ 0.75 is") and "stands in" not in row["sentence"]
+    assert stopped_at(lab.experiment, lab.plan, lab.store)[0] == 1
+
+
 def test_at_iteration_0_there_is_nothing_to_compare_with(tmp_path):
     lab = open_lab(tmp_path, stop=["diversity_collapsed", "drift_grows"])
     fabricate(lab, "gap_metrics", 0, gap_row())

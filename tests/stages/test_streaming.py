@@ -9,14 +9,14 @@ from ops.engines.base import Fit
 from ops.errors import EngineError, StorageError
 from ops.lab import Lab
 from ops.stages import chunks, wanted
-from ops.stages.generations import SAMPLE_SCHEMA, grade_responses, sample_pool, sample_responses
+from ops.stages.generations import SAMPLE_SCHEMA, grade_responses, sample_responses
 from ops.stages.problems import make_problems
 from ops.stages.scores import collect_scores
 from ops.stages.verification import verify_responses
 from ops.storage.catalog import rebuild_catalog
 from ops.storage.query import query
 from ops.types import Completion
-from tests.conftest import tiny_experiment
+from tests.conftest import sample_pool, tiny_experiment
 
 
 class Scripted:

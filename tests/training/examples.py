@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import torch
 
+from ops.progress import silent
 from ops.training.dpo import PreferencePair
+from ops.training.loop import train
+from ops.training.objective import FinetuneResult
+from ops.training.sft import pad_token
 from ops.types import TrainingExample
 
 
@@ -32,3 +37,18 @@ def row_of(example: TrainingExample) -> dict:
 
 def weights(model) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def finetune(model, tokenizer, examples, settings, *, replay=None, work: Path, progress=silent) -> FinetuneResult:
+    """What the stage does with its rows."""
+    objective = settings.objective(model, tokenizer, map(row_of, examples), work, progress)
+    return train(
+        model,
+        objective,
+        settings,
+        replay=replay,
+        pad_id=pad_token(tokenizer),
+        work=work,
+        progress=progress,
+        label="test",
+    )

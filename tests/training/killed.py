@@ -14,7 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ops.builtin.model import new_model, new_tokenizer
-from ops.training import loop
+from ops.training import loop, saves
 from ops.training.dpo_settings import Dpo
 from ops.training.sft_settings import FilteredSft
 from tests.training.examples import EXAMPLES, PAIRS, row_of
@@ -32,7 +32,7 @@ METHODS = {
 def main(method: str, work: str, out: str, every: str) -> None:
     from safetensors.torch import save_file
 
-    loop.CHECKPOINT_STEPS = int(every)
+    saves.SAVE_STEPS = int(every)
     settings = METHODS[method]
     rows = [row_of(e) for e in EXAMPLES] if method != "dpo" else [vars(pair) for pair in PAIRS]
     model = new_model("a", 0)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from ops.builtin.model import new_model, new_tokenizer
-from ops.errors import DatasetError, StorageError
+from ops.errors import DatasetError, ModelError, StorageError
 from ops.progress import silent
 from ops.training.dpo import REFERENCE, PreferencePair, dpo_objective, pair_losses
 from ops.training.dpo_settings import Dpo
@@ -191,6 +191,38 @@ def test_the_reference_is_computed_once_and_read_again(tmp_path):
     assert objective.backward(range(8), 0.0)[0] != pytest.approx(math.log(2), abs=1e-4)
     with pytest.raises(StorageError, match="log-probabilities of 40 pairs, expected 39"):
         dpo_objective(new_model("a", 0), TOKENIZER, PAIRS[1:], settings, tmp_path)
+
+
+def test_a_reference_that_was_cut_off_goes_on(tmp_path, monkeypatch):
+    """Killed after 16 of 40 pairs: these are read again, to the bit, and the others alone are computed."""
+    monkeypatch.setattr("ops.training.dpo.REFERENCE_SECONDS", 0.0)
+    settings, shown = Dpo(batch_size=8), []
+
+    def killed(what, done, total, numbers):
+        shown.append((done, total))
+        if done == 24:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dpo_objective(new_model("a", 0), TOKENIZER, PAIRS, settings, tmp_path / "cut", killed)
+    assert shown == [(8, 40), (16, 40), (24, 40)]
+    kept = load_file(tmp_path / "cut" / REFERENCE)["logprobs_N2"]
+    assert int(kept.isfinite().all(dim=1).sum()) == 16 and int(kept.isnan().sum()) == 2 * 24
+    shown.clear()
+    again = lambda what, done, total, numbers: shown.append((done, total))  # noqa: E731
+    dpo_objective(new_model("a", 0), TOKENIZER, PAIRS, settings, tmp_path / "cut", again)
+    assert shown == [(24, 40), (32, 40), (40, 40)]
+    dpo_objective(new_model("a", 0), TOKENIZER, PAIRS, settings, tmp_path / "whole")
+    files = [(tmp_path / name / REFERENCE).read_bytes() for name in ("cut", "whole")]
+    assert files[0] == files[1]
+
+
+def test_a_start_model_that_gives_no_number_is_refused(tmp_path):
+    model = new_model("a", 0)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(ModelError, match="start model is not finite"):
+        dpo_objective(model, TOKENIZER, PAIRS, Dpo(), tmp_path)
 
 
 def test_no_pairs_is_one_clear_error(tmp_path):

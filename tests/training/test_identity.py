@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ops.experiment_files import load_experiment
 from ops.plan import make_plan
 from ops.training import METHODS
+from ops.training.base import MICRO_BATCH_TOKENS
 from ops.training.dpo_settings import Dpo
 from ops.training.sft_settings import FilteredSft
 from tests.conftest import tiny_experiment
@@ -70,6 +71,36 @@ def test_how_it_runs_makes_no_other_model():
     assert model_print(tokens_per_micro_batch=512, activation_checkpointing=True) == model_print()
 
 
+def test_micro_batches_make_another_model_where_dropout_is_drawn():
+    """How a batch is cut decides what dropout draws for each token."""
+    dropout = {"lora": {"dropout": 0.1}}
+    assert model_print(**dropout, tokens_per_micro_batch=512) != model_print(**dropout)
+    assert model_print(**dropout, tokens_per_micro_batch=512) != model_print(**dropout, tokens_per_micro_batch=256)
+    assert model_print(lora={}, tokens_per_micro_batch=512) == model_print(lora={})
+    assert model_print(**dropout, activation_checkpointing=True) == model_print(**dropout)
+
+
+def test_the_micro_batch_that_is_meant():
+    assert FilteredSft().bounded(is_builtin=True).tokens_per_micro_batch is None
+    assert FilteredSft().bounded(is_builtin=False).tokens_per_micro_batch == MICRO_BATCH_TOKENS == 4096
+    assert Dpo(tokens_per_micro_batch=9).bounded(is_builtin=False) == Dpo(tokens_per_micro_batch=9)
+
+
+def test_a_threshold_that_a_pilot_chooses_is_no_part_of_the_examples():
+    """The filter's own decides nothing there; with temperatures alone, or without adapt, it decides."""
+
+    def prints(threshold: float, adapt: dict | None) -> tuple[str, str]:
+        filter = {"name": "threshold", "verifier": "logit", "threshold": threshold}
+        found = make_plan(tiny_experiment(filter=filter, adapt=adapt)).fingerprints
+        return found["iteration_0/finetune_data"], found["iteration_0/model"]
+
+    adapt = {"name": "balance", "temperatures": [0.7, 1.0], "problems": 2}
+    both = {**adapt, "thresholds": [0.0, 0.5]}
+    assert prints(0.1, both) == prints(0.2, both) != prints(0.1, {**adapt, "thresholds": [0.0, 0.4]})
+    assert prints(0.1, adapt) != prints(0.2, adapt)
+    assert prints(0.1, None) != prints(0.2, None)
+
+
 def test_validation_settings_change_no_examples():
     plans = [
         make_plan(tiny_experiment(training={"name": "sft", **changed})).fingerprints["iteration_0/finetune_data"]
@@ -80,7 +111,8 @@ def test_validation_settings_change_no_examples():
 
 def test_pairs_are_other_data_than_kept_responses():
     def data(training: dict) -> str:
-        return make_plan(tiny_experiment(training=training)).fingerprints["iteration_0/finetune_data"]
+        half = {"name": "quantile", "verifier": "logit", "q": 0.5}
+        return make_plan(tiny_experiment(training=training, filter=half)).fingerprints["iteration_0/finetune_data"]
 
     sft, dpo = data({"name": "sft", "max_per_problem": 4}), data({"name": "dpo"})
     assert sft != dpo

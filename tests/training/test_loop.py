@@ -10,14 +10,13 @@ import torch
 
 from ops.builtin.model import new_model, new_tokenizer
 from ops.errors import DatasetError, ModelError
-from ops.progress import silent
 from ops.training.batches import count_steps, examples_of_step, validation_steps
 from ops.training.loss import TokenDocument, check_precision, cut, mean_loss, weighted_backward
 from ops.training.schedule import held_out_problems, learning_rate_at
-from ops.training.sft import finetune, to_document
+from ops.training.sft import to_document
 from ops.training.sft_settings import FilteredSft
 from ops.types import TrainingExample
-from tests.training.examples import EXAMPLES, weights
+from tests.training.examples import EXAMPLES, finetune, weights
 
 TOKENIZER = new_tokenizer()
 
@@ -26,7 +25,7 @@ def run(settings: FilteredSft, work: Path, examples=EXAMPLES, replay=None):
     model = new_model("a", 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        result = finetune(model, TOKENIZER, examples, settings, replay=replay, work=work, progress=silent, label="test")
+        result = finetune(model, TOKENIZER, examples, settings, replay=replay, work=work)
     return model, result
 
 

@@ -9,12 +9,10 @@ import torch
 
 from ops.builtin.model import count_parameters, new_model, new_tokenizer
 from ops.errors import ModelError
-from ops.progress import silent
 from ops.training.lora import add_adapters, merge_adapters
 from ops.training.lora_settings import Lora
-from ops.training.sft import finetune
 from ops.training.sft_settings import FilteredSft
-from tests.training.examples import EXAMPLES, weights
+from tests.training.examples import EXAMPLES, finetune, weights
 
 IDS = torch.tensor([[1, 5, 6, 7, 8, 9]])
 LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -83,16 +81,7 @@ def test_training_changes_the_targets_only_and_is_the_same_twice(tmp_path):
         model = new_model("a", 0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            result = finetune(
-                model,
-                new_tokenizer(),
-                EXAMPLES,
-                settings,
-                replay=None,
-                work=tmp_path / str(i),
-                progress=silent,
-                label="t",
-            )
+            result = finetune(model, new_tokenizer(), EXAMPLES, settings, work=tmp_path / str(i))
         models.append(model)
     assert torch.equal(weights(models[0]), weights(models[1]))
     before = dict(new_model("a", 0).named_parameters())
@@ -118,16 +107,7 @@ def test_recomputed_activations_reach_the_adapters(tmp_path):
         model = new_model("a", 0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            finetune(
-                model,
-                new_tokenizer(),
-                EXAMPLES,
-                settings,
-                replay=None,
-                work=tmp_path / name,
-                progress=silent,
-                label="t",
-            )
+            finetune(model, new_tokenizer(), EXAMPLES, settings, work=tmp_path / name)
         found.append(weights(model))
     assert not torch.equal(found[0], weights(new_model("a", 0)))
     assert torch.allclose(*found, atol=1e-5)

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from pydantic import ValidationError
 
-from ops.errors import DatasetError, ExperimentError
+from ops.errors import DatasetError, ModelError
 from ops.lab import Lab
 from ops.stages import preference_pairs
 from ops.stages.base_model import obtain_base_model
 from ops.stages.filtering import filter_weights
-from ops.stages.finetuning import finetune_model, register_model, select_finetune_data
+from ops.stages.finetuning import _examples, finetune_model, register_model, select_finetune_data
 from ops.stages.generations import grade_responses, sample_responses
 from ops.stages.preference_pairs import _pairs
 from ops.stages.problems import make_problems
@@ -142,19 +144,27 @@ def test_a_model_from_before_steps_were_logged_keeps_working(home):
     lab.close()
 
 
-def test_a_filter_that_drops_nothing_leaves_no_pairs(home):
-    lab = opened(home, training={"name": "dpo"}, filter={"name": "none"})
+@pytest.mark.parametrize("filter", [{"name": "none"}, {"name": "kl", "verifier": "logit", "beta": 0.1}])
+def test_pairs_need_a_filter_that_drops(filter):
+    with pytest.raises(ValidationError, match=f"filter: one that drops responses.*got {filter['name']}"):
+        tiny_experiment(training={"name": "dpo"}, filter=filter)
+    tiny_experiment(training={"name": "dpo"}, filter=filter, iterations=0)  # where nothing is trained
+    tiny_experiment(training={"name": "sft"}, filter=filter)
+
+
+def test_a_margin_needs_a_filter_of_one_verifier():
+    training = {"name": "dpo", "min_score_margin": 0.1}
+    with pytest.raises(ValidationError, match=r"training\.min_score_margin: null with filter gold"):
+        tiny_experiment(training=training, filter={"name": "gold"})
+    tiny_experiment(training=training, filter=HALF)
+
+
+def test_no_pairs_are_one_clear_error(home):
+    lab = opened(home, training={"name": "dpo"}, filter={"name": "threshold", "verifier": "logit", "threshold": -9.0})
     assert select_finetune_data(lab, 0).n_rows == 0
     assert training_rows(lab, 0).is_empty()
     with pytest.raises(DatasetError, match="no pairs to learn"):
         finetune_model(lab, 0)
-    lab.close()
-
-
-def test_a_margin_needs_a_filter_of_one_verifier(home):
-    lab = opened(home, training={"name": "dpo", "min_score_margin": 0.1}, filter={"name": "gold"})
-    with pytest.raises(ExperimentError, match="min_score_margin"):
-        select_finetune_data(lab, 0)
     lab.close()
 
 
@@ -174,17 +184,26 @@ def drawn(part: pl.DataFrame, **settings) -> list[tuple[str, str]]:
 
 
 def test_pairs_of_one_problem_by_hand():
-    """Kept a, a, b; dropped c, a. (a, a) is no pair, and (a, c) is one pair though a was sampled twice."""
-    part = responses(("a", 1.0, 0.9), ("a", 1.0, 0.9), ("b", 1.0, 0.6), ("c", 0.0, 0.2), ("a", 0.0, 0.5))
+    """Kept a, a, b; dropped c, d: (a, c) is one pair though a was sampled twice."""
+    part = responses(("a", 1.0, 0.9), ("a", 1.0, 0.9), ("b", 1.0, 0.6), ("c", 0.0, 0.2), ("d", 0.0, 0.5))
     every = drawn(part, max_per_problem=None)
     texts = {(part["response"][int(one[1:])], part["response"][int(other[1:])]) for one, other in every}
-    assert texts == {("a", "c"), ("b", "c"), ("b", "a")} and len(every) == 3
+    assert texts == {("a", "c"), ("a", "d"), ("b", "c"), ("b", "d")} and len(every) == 4
     assert drawn(part, max_per_problem=None) == every  # the seed's
     assert set(drawn(part, max_per_problem=2)) <= set(every) and len(drawn(part, max_per_problem=2)) == 2
     assert len({tuple(drawn(part, max_per_problem=1, seed=seed)) for seed in range(20)}) > 1
     apart = drawn(part, max_per_problem=None, min_score_margin=0.3)
-    assert {other for _, other in apart} == {"r3"}  # b is 0.1 above the dropped a, 0.4 above c
+    assert len(apart) == 3 and ("r2", "r4") not in apart  # b is 0.1 above d, the others are 0.4 and 0.7 apart
     assert drawn(responses(("a", 1.0, 0.9)), max_per_problem=None) == []
+
+
+def test_a_text_on_both_sides_is_on_neither():
+    """Kept a, b, c; dropped a, b, d: a over b and b over a would contradict each other, so c over d is left."""
+    part = responses(
+        ("a", 1.0, 0.9), ("b", 1.0, 0.9), ("c", 1.0, 0.9), ("a", 0.0, 0.1), ("b", 0.0, 0.1), ("d", 0.0, 0.1)
+    )
+    assert drawn(part, max_per_problem=None) == [("r2", "r5")]
+    assert drawn(part[[0, 1, 3, 4]], max_per_problem=None) == []
 
 
 def test_a_verification_that_could_not_be_read_rejects_nothing(home, monkeypatch):
@@ -203,3 +222,35 @@ def test_a_verification_that_could_not_be_read_rejects_nothing(home, monkeypatch
     assert gone and pairs.height
     assert not gone & {*pairs["chosen_response_id"], *pairs["rejected_response_id"]}
     lab.close()
+
+
+def test_out_of_memory_names_the_setting(home, monkeypatch):
+    """Whatever the allocator says: in a step, or of the reference of DPO."""
+
+    def none_left(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore words.")
+
+    lab = opened(home, training={"name": "sft", "tokens_per_micro_batch": 512})
+    select_finetune_data(lab, 0)
+    monkeypatch.setattr("ops.training.loss.learnt_losses", none_left)
+    with pytest.raises(
+        ModelError, match=r"parts of 512 tokens: CUDA out of memory. Tried to allocate 9 GiB.\n"
+    ) as error:
+        finetune_model(lab, 0)
+    assert error.value.field == "training.tokens_per_micro_batch" and "activation_checkpointing" in error.value.remedy
+    monkeypatch.undo()
+    lab.close()
+    lab = opened(home, training=DPO)
+    select_finetune_data(lab, 0)
+    monkeypatch.setattr("ops.training.dpo.learnt_losses", none_left)
+    with pytest.raises(ModelError, match="a whole batch at once"):
+        finetune_model(lab, 0)
+    lab.close()
+
+
+def test_training_reads_the_columns_it_needs(home):
+    for training in ({"name": "sft"}, DPO):
+        lab = opened(home, training=training)
+        select_finetune_data(lab, 0)
+        assert _examples(lab, 0).columns == list(lab.experiment.training.examples_columns)
+        lab.close()

@@ -13,9 +13,10 @@ from ops.progress import silent
 from ops.tasks.countdown import keys_of
 from ops.training.batches import count_steps, examples_of_step
 from ops.training.loss import TokenDocument, weighted_backward
-from ops.training.sft import finetune, to_document
+from ops.training.sft import to_document
 from ops.training.sft_settings import FilteredSft
 from ops.types import TrainingExample
+from tests.training.examples import finetune
 
 EXAMPLES = [
     TrainingExample("p", j, "<s> 10 8 6 -> 12 :", f" 10 + 8 = 18 ; 18 - 6 = {12 + j % 3} . </s>") for j in range(30)
@@ -97,10 +98,9 @@ def test_only_the_completion_is_learnt():
 
 def test_finetuning_learns_and_resumes_to_the_bit(tmp_path):
     settings = FilteredSft(batch_size=4, epochs=16, learning_rate=3e-3)
-    arguments = dict(settings=settings, replay=None, label="test")
 
     def run(model, work, progress=silent):
-        return finetune(model, new_tokenizer(), EXAMPLES, work=work, progress=progress, **arguments)
+        return finetune(model, new_tokenizer(), EXAMPLES, settings, work=work, progress=progress)
 
     whole = new_model("a", 0)
     result = run(whole, tmp_path / "whole")
@@ -140,16 +140,7 @@ def test_pretraining_resumes_to_the_bit(tmp_path, monkeypatch):
 
 def test_nothing_kept_is_one_clear_error(tmp_path):
     with pytest.raises(DatasetError, match="kept no response"):
-        finetune(
-            new_model("a", 0),
-            new_tokenizer(),
-            [],
-            FilteredSft(),
-            replay=None,
-            work=tmp_path,
-            progress=silent,
-            label="t",
-        )
+        finetune(new_model("a", 0), new_tokenizer(), [], FilteredSft(), work=tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_training(tmp_path):
@@ -157,6 +148,31 @@ def test_a_loss_that_is_not_finite_stops_training(tmp_path):
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(ModelError, match="learning_rate"):
-        finetune(
-            model, new_tokenizer(), EXAMPLES, FilteredSft(), replay=None, work=tmp_path, progress=silent, label="t"
-        )
+        finetune(model, new_tokenizer(), EXAMPLES, FilteredSft(), work=tmp_path)
+
+
+def test_replayed_documents_that_are_not_finite_stop_training(tmp_path):
+    """Their embedding alone is NaN, so the loss of the examples is finite: both are looked at, before any step."""
+    model = new_model("a", 0)
+    rare = model.config.vocab_size - 1
+    with torch.no_grad():
+        model.get_input_embeddings().weight = torch.nn.Parameter(model.get_input_embeddings().weight.clone())
+        model.get_input_embeddings().weight[rare] = float("nan")  # no longer the output layer's
+    before = [parameter.clone() for parameter in model.parameters()]
+    again = [TokenDocument([1, rare, 5], [0.0, 1.0, 1.0])] * 32
+    settings = FilteredSft(replay_fraction=0.5)
+    with pytest.raises(ModelError, match="loss of the replayed documents is nan at step 0"):
+        finetune(model, new_tokenizer(), EXAMPLES, settings, replay=lambda step, count: again, work=tmp_path)
+    for left, right in zip(before, model.parameters(), strict=True):
+        assert torch.equal(left.nan_to_num(0.5), right.nan_to_num(0.5))
+
+
+def test_a_gradient_that_is_not_finite_stops_training_before_the_step(tmp_path):
+    """Clipping by an infinite norm would make every gradient 0 or NaN, and the optimiser would write it."""
+    model = new_model("a", 0)
+    model.model.norm.weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = [parameter.clone() for parameter in model.parameters()]
+    with pytest.raises(ModelError, match=r"norm of the gradient is (inf|nan) at step 0") as error:
+        finetune(model, new_tokenizer(), EXAMPLES, FilteredSft(), work=tmp_path)
+    assert error.value.field == "training.learning_rate"
+    assert all(torch.equal(left, right) for left, right in zip(before, model.parameters(), strict=True))
