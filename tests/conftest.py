@@ -13,6 +13,17 @@ from ops.config import Experiment
 from ops.lab import Lab
 
 
+SLOW_SECONDS = 1200
+"""A slow test starts processes that start others; on a busy machine each may take minutes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests without a limit of their own get a longer one than everyday tests."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
 def tiny_experiment(name: str = "tiny", **changes) -> Experiment:
     """A complete experiment that runs in seconds: the smallest model, hardly trained."""
     fields = {

@@ -71,7 +71,7 @@ class Reader:
     def clone(self) -> Path:
         return self.folder / "mindgap"
 
-    def run(self, script: str, cwd: Path | None = None, timeout: float = 1500) -> str:
+    def run(self, script: str, cwd: Path | None = None, timeout: float = 3000) -> str:
         """Run blocks in one shell that ends at the first error; returns what was printed."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)

@@ -11,11 +11,12 @@ from ops.experiment_files import load_experiment
 from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
 from ops.storage.query import query
-from tests.docs.reader import blocks, new_reader
+from ops.study_files import find_experiments
+from tests.docs.reader import PROJECT, blocks, new_reader
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_copying_the_commands_gives_a_gap_on_ones_own_ten_lines(tmp_path):
     reader = new_reader(tmp_path)
     printed = reader.follow("tutorial.md")
@@ -61,10 +62,11 @@ def test_the_second_part_iterates_what_the_first_part_wrote(tmp_path):
     folder = tmp_path / "clone" / "experiments"
     folder.mkdir(parents=True)
     (folder / "first.yaml").write_text(_file("tutorial.md", "first.yaml") + "\n")
-    [block] = [block for block in blocks("tutorial-own-model.md") if "iterate.yaml" in block]
+    [block] = [block for block in blocks("tutorial-own-model.md") if "first-iterated.yaml" in block]
     script = "\n".join(line for line in block.splitlines() if "bin/mindgap" not in line)
     reader.run(script, cwd=folder.parent)
-    read = [load_experiment(folder / name) for name in ("first.yaml", "iterate.yaml")]
-    assert (read[1].name, read[1].iterations, read[1].filter.name) == ("iterate", 2, "threshold")
+    read = [load_experiment(folder / name) for name in ("first.yaml", "first-iterated.yaml")]
+    assert (read[1].name, read[1].iterations, read[1].filter.name) == ("first-iterated", 2, "threshold")
+    assert find_experiments(folder, PROJECT / "studies")[1] == {}, "a name of the tutorial is taken by a study"
     first, iterate = (make_plan(experiment) for experiment in read)
     assert first.fingerprints["base_model"] == iterate.fingerprints["base_model"]
