@@ -14,6 +14,7 @@ from ops.errors import MindgapError
 from ops.lab import PROJECT, known_experiments, named_experiment
 from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
+from orchestration.endings import first_failure
 from orchestration.instance import open_instance, prepare_environment
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def run_one(instance: DagsterInstance, name: str, verbose: bool) -> int:
     result = execute(instance, name, verbose=verbose)
     seconds = time.monotonic() - start
     if not result.success:
-        click.echo(f"{name}: failed after {seconds:.0f} s\n  {cause(result)}", err=True)
+        click.echo(f"{name}: failed after {seconds:.0f} s\n  {_cause(result)}", err=True)
         click.echo(f"  run {result.run_id}; `mindgap ui` shows its log; run it again to resume", err=True)
         return FAILED
     computed, reused = _counts(result)
@@ -117,12 +118,10 @@ def execute(
         job_code_origin=job.get_python_origin(),
     )
     result = execute_run(job, run, instance)
-    notify_of(instance, run, event="success" if result.success else "failure", reason=_failure(result))
+    notify_of(
+        instance, run, event="success" if result.success else "failure", reason="" if result.success else _cause(result)
+    )
     return result
-
-
-def _failure(result: JobExecutionResult) -> str:
-    return "" if result.success else cause(result)
 
 
 def reconstructable_job(name: str) -> ReconstructableJob:
@@ -146,23 +145,8 @@ def _ui_origin(job: str) -> RemoteJobOrigin:
     return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job)
 
 
-def cause(result: JobExecutionResult) -> str:
-    """The first failed step and why, without a stack trace."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            if data.user_failure_data is not None and data.user_failure_data.description:
-                return f"{event.step_key}: {data.user_failure_data.description}"
-            error = data.error
-            if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
-                return f"{event.step_key}: interrupted"
-            while error is not None and error.cause is not None:
-                error = error.cause
-            return f"{event.step_key}: {error.message.strip() if error is not None else 'failed'}"
-    for event in result.all_events:
-        if event.is_failure:
-            return str(event.message)
-    return "see the run's log"
+def _cause(result: JobExecutionResult) -> str:
+    return first_failure(result.all_events) or "see the run's log"
 
 
 def _counts(result: JobExecutionResult) -> tuple[int, int]:

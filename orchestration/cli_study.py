@@ -13,15 +13,16 @@ from ops.arms import LoadedArms
 from ops.arms_plan import ArmsBench
 from ops.config import Experiment
 from ops.errors import MindgapError
-from ops.gpu_ops import INTERRUPTED
 from ops.lab import PROJECT, known_experiments, studies_folder
 from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
 from ops.study import LoadedStudy
 from ops.study_files import load_any_study
 from ops.study_plan import StudyBench, all_members
-from orchestration.cli_run import FAILED, INVALID, OK, cause, execute, run_one
+from orchestration.cli_run import FAILED, INVALID, OK, execute, run_one
+from orchestration.endings import first_failure, was_interrupted
 from orchestration.instance import open_instance, prepare_environment
+from orchestration.run_tags import PARTITION_TAG
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -58,7 +59,7 @@ def run_study(name: str, *, report_only: bool, verbose: bool) -> int:
             for experiment in missing:
                 if run_one(instance, experiment, verbose) != OK:
                     failed.append(experiment)
-                    if _was_interrupted(instance, experiment):
+                    if _interrupted(instance, experiment):
                         return FAILED
         if not _bench(loaded).labs:
             remedy = f"run `mindgap study {name}`" if report_only else "see above why"
@@ -80,29 +81,12 @@ def run_study(name: str, *, report_only: bool, verbose: bool) -> int:
     return code
 
 
-def _was_interrupted(instance: DagsterInstance, experiment: str) -> bool:
-    """Whether the experiment's last run ended by Ctrl-C or was cancelled, not by an error of its own.
+def _interrupted(instance: DagsterInstance, experiment: str) -> bool:
+    """Whether the experiment's last run was interrupted by its user."""
+    from dagster import RunsFilter
 
-    A step may report an interrupt as a failure of its own (``ops.gpu_ops``), and Dagster one between steps as an
-    unexpected end of the run.
-    """
-    from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
-    from dagster._core.events import JobFailureData, RunFailureReason
-    from dagster._core.execution.plan.objects import ErrorSource, StepFailureData
-
-    for run in instance.get_runs(RunsFilter(tags={"dagster/partition": experiment}), limit=1):
-        if run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED):
-            return True
-        kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
-        for entry in instance.all_logs(run.run_id, of_type=kinds):
-            data = entry.dagster_event.event_specific_data if entry.dagster_event is not None else None
-            if isinstance(data, JobFailureData) and data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION:
-                return True
-            if isinstance(data, StepFailureData):
-                described = data.user_failure_data.description if data.user_failure_data is not None else None
-                if data.error_source == ErrorSource.INTERRUPT or described == INTERRUPTED:
-                    return True
-    return False
+    runs = instance.get_runs(RunsFilter(tags={PARTITION_TAG: experiment}), limit=1)
+    return any(was_interrupted(instance, run.run_id) for run in runs)
 
 
 def _experiments(loaded: LoadedStudy | LoadedArms) -> list[Experiment]:
@@ -142,7 +126,7 @@ def _run_assets(instance: DagsterInstance, name: str, verbose: bool) -> int:
     result = execute(instance, None, job_name="study_job", run_config=config, verbose=verbose)
     if result.success:
         return OK
-    click.echo(f"{name}: failed\n  {cause(result)}", err=True)
+    click.echo(f"{name}: failed\n  {first_failure(result.all_events)}", err=True)
     click.echo(f"  run {result.run_id}; `mindgap ui` shows its log", err=True)
     return FAILED
 

@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ops.gpu_ops import INTERRUPTED
 from ops.lab import home_folder
 from ops.storage.atomic import exclusive
+from orchestration.endings import was_interrupted
 from orchestration.run_tags import PARTITION_TAG
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ NOTIFY_ON_VARIABLE = "MINDGAP_NOTIFY_ON"
 EVENTS = ("failure", "success")
 
 NOTIFIED_TAG = "mindgap/notified"
-"""On runs of which a message was sent: the process of the run and the daemon both see its end, one of them speaks."""
+"""On runs of which a message was sent, with the run's own id, for a re-execution copies its parent's tags: the process
+of the run and the daemon both see its end, one of them speaks."""
 
 LOGGER = logging.getLogger("mindgap")
 _LOUD = ("apprise", "urllib3", "requests", "httpx", "httpcore")
@@ -109,34 +110,41 @@ def notify_of(instance: DagsterInstance, run: DagsterRun, *, event: str, reason:
 
     Args:
         event: failure or success.
-        reason: the failed step and why; nothing is said of a run that its user interrupted.
+        reason: the failed step and why; nothing is said of a run that its user interrupted (its events say so).
     """
     urls = addresses()
     if not urls:
         return f"{NOTIFY_VARIABLE} is not set: nobody is told"
     if event not in wanted_events():
         return f"{NOTIFY_ON_VARIABLE} does not ask for {event}: nobody is told"
-    if INTERRUPTED in reason:
-        return "interrupted by its user: nobody is told"
     try:
-        if not _claim(instance, run, event):
-            return f"run {run.run_id[:8]}: somebody was told of it already"
+        if event == "failure" and was_interrupted(instance, run.run_id):
+            return "interrupted by its user: nobody is told"
         title, body = message(run, event=event, reason=reason)
-        sent = send(title, body, event=event)
+        sent = _send_once(instance, run, title, body, event)
     except Exception as error:  # a database that does not answer, say: the run has its result all the same
         LOGGER.warning("nobody is told of run %s: %s", run.run_id[:8], type(error).__name__)
         return f"run {run.run_id[:8]}: nobody is told: {type(error).__name__}"
+    if sent is None:
+        return f"run {run.run_id[:8]}: somebody was told of it already"
     return f"run {run.run_id[:8]}: told {sent} of {len(urls)} addresses"
 
 
-def _claim(instance: DagsterInstance, run: DagsterRun, event: str) -> bool:
-    """Whether this process is the one that speaks of the run's end."""
+def _send_once(instance: DagsterInstance, run: DagsterRun, title: str, body: str, event: str) -> int | None:
+    """Send unless somebody did; returns how many services took the message, None where it was sent before.
+
+    The run is tagged first, for a message that a kill loses is better than two, and the tag is emptied (Dagster takes
+    none away) where nobody could be told: whoever sees the run's end next tries again. They wait for each other.
+    """
     with exclusive(home_folder() / "locks" / "notify.lock"):
         latest = instance.get_run_by_id(run.run_id)
-        if latest is None or latest.tags.get(NOTIFIED_TAG):
-            return False
-        instance.add_run_tags(run.run_id, {NOTIFIED_TAG: event})
-        return True
+        if latest is None or latest.tags.get(NOTIFIED_TAG) == run.run_id:
+            return None
+        instance.add_run_tags(run.run_id, {NOTIFIED_TAG: run.run_id})
+        sent = send(title, body, event=event)
+        if not sent:
+            instance.add_run_tags(run.run_id, {NOTIFIED_TAG: ""})
+        return sent
 
 
 def message(run: DagsterRun, *, event: str, reason: str) -> tuple[str, str]:
@@ -151,27 +159,3 @@ def message(run: DagsterRun, *, event: str, reason: str) -> tuple[str, str]:
         f"To resume: {resume} again, or Re-execute in the UI; what is committed is not computed twice.",
     ]
     return f"Mindgap: {name} failed", "\n".join(lines)
-
-
-def reason_of(instance: DagsterInstance, run_id: str) -> str:
-    """The first failed step of a run and why, without a stack trace; of a run without one, how it ended."""
-    from dagster import DagsterEventType
-
-    for kind in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE):
-        for entry in instance.all_logs(run_id, of_type=kind):
-            event = entry.dagster_event
-            if event is not None:
-                return _words(event)
-    return ""
-
-
-def _words(event: Any) -> str:
-    if not event.is_step_failure:
-        return str(event.message)
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return f"{event.step_key}: {data.user_failure_data.description}"
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{event.step_key}: {error.message.strip() if error is not None else 'failed'}"

@@ -13,13 +13,14 @@ import dagster as dg
 from assets.common import EXPERIMENT
 from ops.errors import ExperimentError, MindgapError
 from ops.lab import experiments_folder, home_folder, named_experiment
-from ops.models import FoundModel
+from orchestration.endings import reason_of
+from orchestration.floating import answering_versions, endless
 from orchestration.jobs import experiment_job
 from orchestration.new_files import is_settled, launches_new, read_cursor, write_cursor
-from orchestration.notifications import NOTIFY_VARIABLE, addresses, notify_of, reason_of
+from orchestration.notifications import NOTIFY_VARIABLE, addresses, notify_of
 from orchestration.partitions import PARTITIONS_NAME, experiment_names, valid_experiments
 from orchestration.run_tags import LAUNCHED_TAG, PARTITION_TAG, tags_of
-from orchestration.stale import Stale, stale_results_of, why
+from orchestration.stale import Stale, report_stamp, stale_results_of, why
 
 LOGGER = logging.getLogger("mindgap")
 RUNNING, STOPPED = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
@@ -109,13 +110,15 @@ def _busy(instance: dg.DagsterInstance) -> set[str]:
     default_status=STOPPED,
     description="Runs an experiment again whose results are no longer what would be computed now: its file, the code "
     "version of a step, or the content of a file that it reads has changed. Only experiments that were complete once; "
-    "one request for each plan. Off until switched on.",
+    "one request for each plan until it has run. Off until switched on.",
 )
 def stale_results(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Reads manifests and plans; computes nothing."""
     known = set(context.instance.get_dynamic_partitions(PARTITIONS_NAME))
     busy, requests, said = _busy(context.instance), [], []
-    for name, experiment in sorted(valid_experiments(LOGGER).items()):
+    experiments = valid_experiments(LOGGER)
+    unending = endless(experiments)
+    for name, experiment in sorted(experiments.items()):
         try:
             found = stale_results_of(experiment, home_folder())
         except MindgapError as error:
@@ -123,9 +126,9 @@ def stale_results(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
             continue
         if found is None or name not in known:
             continue
-        said.append(f"{name}: {'a run works on it' if name in busy else why(found)}")
+        said.append(unending.get(name) or f"{name}: {'a run works on it' if name in busy else why(found)}")
         context.log.info(said[-1])
-        if name not in busy:
+        if name not in busy and name not in unending:
             requests.append(_stale_request(found))
     if not requests:
         return dg.SkipReason("; ".join(said) or "every result is what would be computed now")
@@ -133,7 +136,7 @@ def stale_results(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
 
 
 def _stale_request(found: Stale) -> dg.RunRequest:
-    return _request(found.experiment, f"stale:{found.experiment}:{found.report}", "stale_results")
+    return _request(found.experiment, f"stale:{found.experiment}:{found.report}:{found.reported}", "stale_results")
 
 
 @dg.sensor(
@@ -145,26 +148,33 @@ def _stale_request(found: Stale) -> dg.RunRequest:
     "without a version, or with an alias) when another version answers to it. Off until switched on.",
 )
 def new_model_versions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """The cursor holds the version of every floating model by experiment; the first tick only notes them."""
+    """The cursor holds the version of every floating model by experiment; the first tick only notes them.
+
+    What is not valid at this tick keeps its entry, so that a version that appears meanwhile is not missed.
+    """
     before: dict[str, dict[str, int | None]] = json.loads(context.cursor or "{}")
-    now: dict[str, dict[str, int | None]] = {}
-    requests = []
-    for name, experiment in sorted(valid_experiments(LOGGER).items()):
-        models = [experiment.model, *(model for _, model in experiment.verifier_models())]
-        floating = {model.name: model.version for model in models if isinstance(model, FoundModel) and model.floats}
-        if name in floating:
-            context.log.warning(f"{name} floats on the model that it registers itself: left alone, it would never end")
+    partitions = set(context.instance.get_dynamic_partitions(PARTITIONS_NAME))
+    experiments = valid_experiments(LOGGER)
+    waiting = (partitions | set(experiment_names())) - set(experiments)
+    now = {name: versions for name, versions in before.items() if name in waiting}
+    unending, requests = endless(experiments), []
+    for name, experiment in sorted(experiments.items()):
+        floating = answering_versions(experiment)
+        if name in unending:
+            context.log.warning(unending[name])
         elif floating:
             now[name] = floating
-            if name in before and before[name] != floating:
+            noted = before.get(name, {})
+            if any(noted.get(model, version) != version for model, version in floating.items()):
                 key = ":".join(f"{model}.{version}" for model, version in sorted(floating.items()))
-                requests.append(_request(name, f"model:{name}:{key}", "new_model_versions"))
+                key = f"model:{name}:{key}:{report_stamp(home_folder(), name)}"
+                requests.append(_request(name, key, "new_model_versions"))
     cursor = json.dumps(now, sort_keys=True)
     if not requests:
         reason = "no new version" if now else "no experiment floats on a model of the registry"
         return dg.SensorResult(skip_reason=reason, cursor=cursor)
     new = [request.partition_key for request in requests if request.partition_key is not None]
-    missing = sorted(set(new) - set(context.instance.get_dynamic_partitions(PARTITIONS_NAME)))
+    missing = sorted(set(new) - partitions)
     additions = [EXPERIMENT.build_add_request(missing)] if missing else []
     return dg.SensorResult(run_requests=requests, cursor=cursor, dynamic_partitions_requests=additions)
 

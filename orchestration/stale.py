@@ -27,6 +27,7 @@ class Stale:
 
     Attributes:
         report: the fingerprint that its report would have now; it stands for the whole plan.
+        reported: when its last report was committed, in microseconds of 16 digits.
         assets: names of the assets that would be computed or adopted anew, in the plan's order.
         code: of those whose own code version changed, (then, now).
         config: top-level fields of the experiment that differ from the last registered ones.
@@ -34,6 +35,7 @@ class Stale:
 
     experiment: str
     report: str
+    reported: str
     assets: tuple[str, ...]
     code: Mapping[str, tuple[str, str]]
     config: tuple[str, ...]
@@ -62,7 +64,17 @@ def stale_results_of(experiment: Experiment, home: Path) -> Stale | None:
         now = CODE_VERSIONS[name.rpartition("/")[2]]
         if known is not None and known["code_version"] != now:
             code[name] = (known["code_version"], now)
-    return Stale(experiment.name, wanted, tuple(assets), code, _changed_fields(experiment, home, plan))
+    fields = _changed_fields(experiment, home, plan)
+    return Stale(experiment.name, wanted, report_stamp(home, experiment.name), tuple(assets), code, fields)
+
+
+def report_stamp(home: Path, experiment: str) -> str:
+    """When the experiment's last report was committed, as its manifest is called; '' where there is none.
+
+    Part of a run's key: the same plan may be wanted again after another one was run in between.
+    """
+    path = latest_manifest(materialization_folder(home, experiment, "report", None))
+    return "" if path is None else path.name.partition("-")[0]
 
 
 def why(stale: Stale) -> str:

@@ -160,6 +160,121 @@ def test_the_sensor_runs_those_that_float_when_a_version_appears(registry, folde
         _register(registry, folders[1], "b" * 16)
         second = new_model_versions(dg.build_sensor_context(instance=instance, cursor=first.cursor))
         (request,) = second.run_requests
-        assert (request.partition_key, request.run_key) == ("floating", "model:floating:trained.2")
+        assert (request.partition_key, request.run_key) == ("floating", "model:floating:trained:latest.2:")
         third = new_model_versions(dg.build_sensor_context(instance=instance, cursor=second.cursor))
         assert not third.run_requests
+
+
+def _versions(registry: Path, cursor: str | None = None) -> dg.SensorResult:
+    from orchestration.sensors import new_model_versions
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        return new_model_versions(dg.build_sensor_context(instance=instance, cursor=cursor))
+
+
+def _asked(tick: dg.SensorResult) -> list[str]:
+    return [request.partition_key for request in tick.run_requests or ()]
+
+
+def test_a_version_that_appears_while_the_file_is_not_valid_is_not_missed(registry, folders) -> None:
+    _register(registry, folders[0], "a" * 16)
+    path = _write(registry, "floating")
+    first = _versions(registry)
+    good = path.read_text()
+    path.write_text("name: floating\n")
+    _register(registry, folders[1], "b" * 16)
+    broken = _versions(registry, first.cursor)
+    assert not _asked(broken)
+    path.write_text(good)
+    assert _asked(_versions(registry, broken.cursor)) == ["floating"]
+    path.unlink()
+    assert _versions(registry, broken.cursor).cursor == "{}"
+
+
+def test_two_aliases_of_one_name_are_followed_both(registry, folders) -> None:
+    for i, folder in enumerate(folders):
+        _register(registry, folder, str(i) * 16)
+    client = _client(registry)
+    for alias in ("best", "judge"):
+        client.set_registered_model_alias("trained", alias, "1")
+    path = _write(registry, "floating", alias="best")
+    fields = yaml.safe_load(path.read_text())
+    asked = {"name": "logit", "model": {"kind": "registry", "name": "trained", "alias": "judge"}}
+    path.write_text(yaml.safe_dump({**fields, "verifiers": [asked]}))
+    tick = _versions(registry)
+    for alias in ("best", "judge"):
+        client.set_registered_model_alias("trained", alias, "2")
+        tick = _versions(registry, tick.cursor)
+        assert _asked(tick) == ["floating"], alias
+        assert not _asked(_versions(registry, tick.cursor))
+
+
+def test_experiments_that_would_start_each_other_are_left_alone(registry, folders, caplog) -> None:
+    from ops.lab import named_experiment
+    from orchestration.floating import endless
+    from orchestration.partitions import PARTITIONS_NAME
+    from orchestration.sensors import stale_results
+    from tests.graph.test_stale import pretend_complete
+
+    models = {"itself": "itself", "one": "two", "two": "three", "three": "one", "follows": "one", "last": "trained"}
+    for name in (*models, "trained"):
+        Tracker(registry).register_model(name, folders[0], fingerprint="a" * 16, experiment=name, run_id="run")
+    for name, model in models.items():
+        _write(registry, name, name=model)
+    _write(registry, "trained", name="last", version=1)  # pinned: there the circle ends
+    found = endless({name: named_experiment(name) for name in (*models, "trained")})
+    assert set(found) == {"itself", "one", "two", "three"}
+    assert "it registers itself" in found["itself"] and "by way of two, three:" in found["one"]
+
+    tick = _versions(registry)
+    for name in models:
+        pretend_complete(registry, name)
+    for name in set(models.values()):
+        Tracker(registry).register_model(name, folders[1], fingerprint="b" * 16, experiment=name, run_id="run")
+    assert _asked(_versions(registry, tick.cursor)) == ["follows", "last"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(PARTITIONS_NAME, list(models))
+        asked = stale_results(dg.build_sensor_context(instance=instance))
+    assert _asked(asked) == ["follows", "last"]
+
+
+def test_a_damaged_registry_takes_one_file_down_not_all(registry, folders, monkeypatch) -> None:
+    from ops.experiment_files import load_experiments
+    from ops.storage import tracking
+
+    _register(registry, folders[0], "a" * 16)
+    path = _write(registry, "floating")
+    (path.parent / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (registry / "mlflow" / "mlflow.db").write_bytes(b"no database" * 1000)
+    tracking._reader.cache_clear()
+    good, bad = load_experiments(path.parent)
+    assert list(good) == ["tiny"] and list(bad) == ["floating"]
+    error = bad["floating"]
+    assert error.field == "model.name" and "the registry's database cannot be read" in error.problem
+    assert "mlflow.db" in error.remedy
+    tracking._reader.cache_clear()
+
+
+def test_an_error_of_the_registry_never_names_the_databases_address(registry, folders, monkeypatch) -> None:
+    from contextlib import contextmanager
+
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import OperationalError
+
+    from ops.errors import StorageError
+
+    secret = "postgresql+psycopg2://user:s3cret@db.example.org:5432/mlflow"
+    monkeypatch.setenv("MINDGAP_MLFLOW_POSTGRES_URL", secret)
+    tracker = Tracker(registry)
+    for raised in (MlflowException(f"cannot read {secret}"), OperationalError("SELECT 1", {}, ValueError(secret))):
+
+        @contextmanager
+        def broken(raised: Exception = raised):
+            raise raised
+            yield
+
+        monkeypatch.setattr(tracker, "_locked", broken)
+        with pytest.raises(StorageError, match="cannot be read") as error:
+            tracker.source_of("trained", None, None)
+        assert "s3cret" not in str(error.value) and "example.org" not in str(error.value)
+        assert "MINDGAP_MLFLOW_POSTGRES_URL" in error.value.remedy

@@ -43,7 +43,7 @@ def write_arms_report(bench: ArmsBench) -> StageResult:
         return pl.DataFrame([row], schema=polars_schema("reports"))
 
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
-        return {"answer": frame["answer"][0], "path": str(page), "plot": str(plot)}
+        return {"answer": frame["answer"][0], "path": frame["html_path"][0], "plot": frame["plot_path"][0]}
 
     fingerprint = bench.fingerprints["arms_report"]
     is_current = page.is_file() and fingerprint in page.read_text(encoding="utf-8")

@@ -37,7 +37,7 @@ def write_report(lab: Lab) -> StageResult:
         return pl.DataFrame([row], schema=polars_schema("reports"))
 
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
-        return {"answer": frame["answer"][0], "path": str(html), "plot": str(plot)}
+        return {"answer": frame["answer"][0], "path": frame["html_path"][0], "plot": frame["plot_path"][0]}
 
     if lab.store.has("reports", lab.plan.fingerprints["report"]) and not (html.is_file() and plot.is_file()):
         write()

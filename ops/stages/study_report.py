@@ -40,8 +40,8 @@ def write_study_report(bench: StudyBench) -> StageResult:
         return pl.DataFrame([row], schema=polars_schema("reports"))
 
     def metadata(frame: pl.DataFrame) -> dict[str, Any]:
-        plots = {"plot": str(plot)} if plot.is_file() else {}
-        return {"answer": frame["answer"][0], "path": str(page), **plots}
+        plots = {"plot": frame["plot_path"][0]} if frame["plot_path"][0] is not None else {}
+        return {"answer": frame["answer"][0], "path": frame["html_path"][0], **plots}
 
     fingerprint = bench.fingerprints["study_report"]
     is_current = page.is_file() and fingerprint in page.read_text(encoding="utf-8")

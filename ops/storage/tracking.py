@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ops.errors import ModelError, StorageError
+from ops.errors import MindgapError, ModelError, StorageError
 from ops.storage.atomic import atomic_file, exclusive
 from ops.storage.layout import safe
 
@@ -197,15 +197,16 @@ class Tracker:
 
         Raises:
             ModelError: when there is no database yet, or the registry knows no such name, version or alias.
+            StorageError: when the database cannot be read.
         """
-        from mlflow.exceptions import MlflowException
-
         where = f"registered model {name}"
         remedy = "`make mlflow` shows what is registered; an experiment registers what it trains under its own name"
         if self._remote is None and not self.database.is_file():
             problem = f"nothing is registered yet: there is no {self.database}"
             raise ModelError(where, problem, field="model.name", remedy=remedy)
-        with self._locked() as client:
+        with self._readable(where), self._locked() as client:
+            from mlflow.exceptions import MlflowException
+
             versions = {int(item.version): item for item in client.search_model_versions(f"name = '{_quotable(name)}'")}
             if not versions:
                 raise ModelError(where, "the registry has no version of it", field="model.name", remedy=remedy)
@@ -222,6 +223,25 @@ class Tracker:
             problem = f"expected one of its versions ({known}), got {wanted}"
             raise ModelError(where, problem, field="model.version", remedy=remedy)
         return wanted, str(versions[wanted].source)
+
+    @contextmanager
+    def _readable(self, where: str) -> Iterator[None]:
+        """Turn what a damaged, locked or newer database raises into a StorageError; it never names the address."""
+        try:
+            yield
+        except MindgapError:
+            raise
+        except Exception as error:
+            if not isinstance(error, _database_errors()):
+                raise
+            # MLflow's and SQLAlchemy's own texts may quote the address of a PostgreSQL database, with its password.
+            said = "" if self._remote else " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+            problem = f"the registry's database cannot be read: {type(error).__name__}" + (f": {said}" if said else "")
+            place = MLFLOW_VARIABLE if self._remote else str(self.database)
+            remedy = (
+                f"restore the database ({place}), or name the checkpoint's folder: model: {{kind: folder, path: ...}}"
+            )
+            raise StorageError(where, problem, field="model.name", remedy=remedy) from None
 
     def finish(self, run_id: str, status: str = "FINISHED") -> int:
         """End the runs of one Dagster run that are still running; returns how many (parents and children).
@@ -341,6 +361,15 @@ class Tracker:
             points, kept, marks = points[800:], kept[100:], marks[100:]
 
 
+def _database_errors() -> tuple[type[Exception], ...]:
+    """What MLflow, its migrations and the database below them raise."""
+    from alembic.util import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError, CommandError, OSError)
+
+
 @lru_cache(maxsize=4)
 def _reader(home: Path, remote: str | None) -> Tracker:
     """One client for each registry, kept: making one costs tenths of a second."""
@@ -352,7 +381,7 @@ def registered_source(home: Path, name: str, version: int | None, alias: str | N
 
     Raises:
         ModelError: when it is unknown, or lies on no disk (its source is no file:// address).
-        StorageError: when the database cannot be used.
+        StorageError: when the database cannot be used or read.
     """
     found, source = _reader(home, postgres_url(MLFLOW_VARIABLE)).source_of(name, version, alias)
     address = urlsplit(source)

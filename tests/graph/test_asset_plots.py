@@ -151,3 +151,14 @@ def test_the_picture_is_embedded_as_it_is(home) -> None:
     data = base64.b64decode(text.removeprefix("![plot](data:image/png;base64,").removesuffix(")"))
     assert data == asset_plot(home, result).read_bytes()
     assert Image.open(io.BytesIO(data)).format == "PNG"
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: b"no picture", lambda data: data[: len(data) // 2]])
+def test_a_damaged_plot_is_drawn_anew(home, damage) -> None:
+    result = commit(home, "gap_metrics", "gap_metrics", made_up("gap_metrics"))
+    path = asset_plot(home, result)
+    whole = path.read_bytes()
+    before = shown(result)["plot"]
+    path.write_bytes(damage(whole))
+    assert shown(result)["plot"] == before
+    assert path.read_bytes() == whole

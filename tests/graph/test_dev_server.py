@@ -19,7 +19,7 @@ from orchestration.cli_run import execute
 from orchestration.instance import open_instance, prepare_environment
 from orchestration.schedules import nightly_rerun
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STARTED = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS)
 

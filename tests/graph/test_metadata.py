@@ -39,3 +39,27 @@ def test_a_plot_fits_the_dialogue(tmp_path: Path) -> None:
     text = shown(_result("report", plot=str(tmp_path / "plot.png"), path=str(tmp_path / "a.html")))["plot"].md_str
     data = base64.b64decode(text.removeprefix("![plot](data:image/png;base64,").removesuffix(")"))
     assert Image.open(io.BytesIO(data)).size[0] == MAX_PLOT_WIDTH
+
+
+def test_paths_of_a_report_follow_the_home(lab_home: Path, tmp_path: Path, monkeypatch) -> None:
+    reports = lab_home / "reports"
+    reports.mkdir(parents=True)
+    Image.new("RGB", (20, 10), "white").save(reports / "tiny.png")
+    result = _result("report", plot="reports/tiny.png", path="reports/tiny.html")
+    assert shown(result)["report"].url == (reports / "tiny.html").as_uri()
+    before = shown(result)["plot"]
+    moved = tmp_path / "moved"
+    lab_home.rename(moved)
+    monkeypatch.setenv("MINDGAP_HOME", str(moved))
+    seen = shown(result)
+    assert seen["plot"] == before
+    assert seen["report"].url == (moved / "reports" / "tiny.html").as_uri()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture"])
+def test_a_report_whose_plot_cannot_be_read_is_a_warning(lab_home: Path, tmp_path: Path, caplog, content) -> None:
+    if content is not None:
+        (tmp_path / "tiny.png").write_bytes(content)
+    seen = shown(_result("report", plot=str(tmp_path / "tiny.png"), path=str(tmp_path / "tiny.html"), answer="yes"))
+    assert "plot" not in seen and seen["answer"] == "yes" and "report" in seen
+    assert "no plot of report of tiny" in caplog.text

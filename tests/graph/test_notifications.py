@@ -6,14 +6,17 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from ops.gpu_ops import INTERRUPTED
 from orchestration import notifications
-from orchestration.notifications import NOTIFIED_TAG, notify_of, reason_of, send
+from orchestration.endings import first_failure, reason_of, was_interrupted
+from orchestration.notifications import NOTIFIED_TAG, notify_of, send
 from orchestration.sensors import notify_of_failures, notify_of_successes
 
 SECRET = "s3cret-token"
@@ -50,6 +53,39 @@ def breaks() -> None:
 @dg.op
 def works() -> None:
     pass
+
+
+@dg.op
+def divides() -> None:
+    try:
+        raise ZeroDivisionError("no problems")
+    except ZeroDivisionError as error:
+        raise RuntimeError("while measuring") from error
+
+
+@dg.op
+def resumable() -> None:
+    raise dg.Failure(description=INTERRUPTED, allow_retries=False)  # as a step on the GPU says it
+
+
+@dg.op
+def interrupted() -> None:
+    raise KeyboardInterrupt  # Ctrl-C in a step on the CPU
+
+
+@dg.job
+def broken() -> None:
+    divides()
+
+
+@dg.job
+def gives_up() -> None:
+    resumable()
+
+
+@dg.job
+def stopped() -> None:
+    interrupted()
 
 
 @dg.job
@@ -95,7 +131,43 @@ def test_a_failed_run_is_told_once_with_step_reason_and_remedy(instance, receive
     # `mindgap run` and the daemon see the same run: whoever comes second is silent.
     assert "already" in notify_of(instance, result.dagster_run, event="failure", reason="again")
     assert len(messages) == 2
-    assert instance.get_run_by_id(result.run_id).tags[NOTIFIED_TAG] == "failure"
+    assert instance.get_run_by_id(result.run_id).tags[NOTIFIED_TAG] == result.run_id
+
+
+def test_a_re_executed_run_is_told_of_although_it_has_its_parents_tags(instance, received, monkeypatch) -> None:
+    address, messages = received
+    monkeypatch.setenv("MINDGAP_NOTIFY", address)
+    parent = _run(instance, failing)
+    assert "told 1 of 1" in _failure_tick(instance, parent)
+    copied = instance.get_run_by_id(parent.run_id).tags  # as Re-execute in the UI does
+    assert NOTIFIED_TAG in copied
+    again = failing.execute_in_process(instance=instance, raise_on_error=False, tags=copied)
+    assert instance.get_run_by_id(again.run_id).tags[NOTIFIED_TAG] == parent.run_id
+    assert "told 1 of 1" in _failure_tick(instance, again)
+    assert "already" in _failure_tick(instance, again)
+    assert [item["message"].splitlines()[1] for item in messages] == [f"run {parent.run_id}", f"run {again.run_id}"]
+
+
+def test_what_nobody_took_is_tried_again_and_sent_once(instance, received, monkeypatch) -> None:
+    address, messages = received
+    result = _run(instance, failing)
+    monkeypatch.setenv("MINDGAP_NOTIFY", f"json://user:{SECRET}@127.0.0.1:1")  # the network is down
+    assert "told 0 of 1" in notify_of(instance, result.dagster_run, event="failure", reason="why")
+    monkeypatch.setenv("MINDGAP_NOTIFY", address)
+    assert "told 1 of 1" in _failure_tick(instance, result)
+    assert "already" in _failure_tick(instance, result)
+    assert len(messages) == 1
+
+
+def test_two_who_see_the_end_at_once_send_one_message(instance, received, monkeypatch) -> None:
+    address, messages = received
+    monkeypatch.setenv("MINDGAP_NOTIFY", address)
+    run = _run(instance, failing).dagster_run
+    tell = lambda: notify_of(instance, run, event="failure", reason="why")  # noqa: E731
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda _: tell(), range(4)))
+    assert sorted("told 1 of 1" in item for item in said) == [False, False, False, True]
+    assert len(messages) == 1
 
 
 def test_nothing_happens_without_the_variable(instance, monkeypatch) -> None:
@@ -119,9 +191,42 @@ def test_success_is_told_where_it_is_asked_for(instance, received, monkeypatch) 
 def test_an_interrupted_run_is_not_told(instance, received, monkeypatch) -> None:
     address, messages = received
     monkeypatch.setenv("MINDGAP_NOTIFY", address)
-    run = _run(instance, failing).dagster_run
-    assert "interrupted" in notify_of(instance, run, event="failure", reason=f"step: {notifications.INTERRUPTED}")
+    for job in (gives_up, stopped):
+        result = _run(instance, job)
+        assert was_interrupted(instance, result.run_id)
+        assert "interrupted" in reason_of(instance, result.run_id)
+        assert "interrupted" in _failure_tick(instance, result)
+        assert "interrupted" in notify_of(instance, result.dagster_run, event="failure", reason="whatever")
     assert messages == []
+    assert not was_interrupted(instance, _run(instance, failing).run_id)
+
+
+def test_an_interrupt_between_steps_is_not_told(instance, received, monkeypatch) -> None:
+    from dagster._core.events import DagsterEventType, JobFailureData, RunFailureReason
+
+    address, messages = received
+    monkeypatch.setenv("MINDGAP_NOTIFY", address)
+    for reason in RunFailureReason:
+        run = instance.create_run_for_job(working)
+        event = dg.DagsterEvent(
+            DagsterEventType.RUN_FAILURE.value,
+            working.name,
+            message="Execution was interrupted unexpectedly.",
+            event_specific_data=JobFailureData(None, failure_reason=reason),
+        )
+        instance.report_dagster_event(event, run.run_id)
+        said = notify_of(instance, run, event="failure", reason="why")
+        is_interrupt = reason == RunFailureReason.UNEXPECTED_TERMINATION
+        assert ("nobody is told" in said) is is_interrupt, reason
+    assert len(messages) == len(RunFailureReason) - 1
+
+
+def test_the_command_and_the_daemon_name_the_same_cause(instance) -> None:
+    for job in (failing, broken, gives_up, stopped):
+        result = _run(instance, job)
+        assert first_failure(result.all_events) == reason_of(instance, result.run_id)
+    assert reason_of(instance, _run(instance, broken).run_id) == "divides: ZeroDivisionError: no problems"
+    assert first_failure([]) == ""
 
 
 @pytest.mark.parametrize("ending", ["/refuse", ""])
@@ -174,7 +279,7 @@ def test_the_command_tells_of_its_own_run(write_experiment, received, monkeypatc
         assert "tiny.yaml" in reason_of(instance, result.run_id)
     assert len(messages) == 1
     assert "tiny.yaml" in messages[0]["message"]
-    assert run.tags[NOTIFIED_TAG] == "failure"
+    assert run.tags[NOTIFIED_TAG] == run.run_id
     assert run.tags["mindgap/experiment"] == "tiny"
 
 

@@ -17,7 +17,7 @@ from ops.storage.store import Store
 from orchestration import stale as stale_module
 from orchestration.partitions import PARTITIONS_NAME
 from orchestration.sensors import stale_results
-from orchestration.stale import stale_results_of, why
+from orchestration.stale import report_stamp, stale_results_of, why
 
 
 def pretend_complete(home: Path, name: str) -> None:
@@ -64,8 +64,24 @@ def test_a_new_code_version_is_named_and_asked_for_once(write_experiment, lab_ho
     assert "iteration_0/generations" not in found.assets and "report" in found.assets
     assert f"iteration_0/gap_metrics: code version {CODE_VERSIONS['gap_metrics']} -> next" in why(found)
     (request,) = _tick(instance).run_requests
-    assert request.run_key == f"stale:tiny:{make_plan(named_experiment('tiny')).fingerprints['report']}"
+    wanted = make_plan(named_experiment("tiny")).fingerprints["report"]
+    assert request.run_key == f"stale:tiny:{wanted}:{report_stamp(lab_home, 'tiny')}"
+    assert len(report_stamp(lab_home, "tiny")) == 16
     assert request.tags["mindgap/experiment"] == "tiny"
+
+
+def test_a_plan_that_is_wanted_again_is_asked_for_again(write_experiment, lab_home, instance) -> None:
+    keys = []
+    for resamples in (200, 300, 200, 300):
+        write_experiment("tiny", statistics={"resamples": resamples})
+        if keys or resamples == 300:
+            (request,) = _tick(instance).run_requests
+            assert _tick(instance).run_requests[0].run_key == request.run_key  # no second run while nothing was made
+            keys.append(request.run_key)
+        pretend_complete(lab_home, "tiny")
+        assert not isinstance(_tick(instance), dg.SensorResult)
+    assert len(keys) == len(set(keys)) == 3  # to B, back to A, to B again
+    assert keys[0].split(":")[2] == keys[2].split(":")[2]
 
 
 def test_a_changed_field_is_named(write_experiment, lab_home) -> None:
