@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.estimation.bootstrap import resample_counts
-from ops.estimation.diversity import pass_at_k
+from ops.estimation.diversity import hit_probability
 from ops.estimation.test_time import best_of_n, best_of_n_curve, pass_at_n, pass_at_n_curve
 from ops.estimation.voting import vote, vote_curve
 
@@ -67,7 +67,7 @@ def test_best_of_n_equals_every_subset(group, n):
 def test_pass_at_n_is_the_kernel():
     truth = np.array([1, 0, 0, 1, 1, 0, 0], bool)
     value = pass_at_n(np.array([0, 0, 0, 1, 1, 1, 1]), truth, 2, [1, 2, 4])
-    assert value[1] == pytest.approx([pass_at_k(2, 4, n) for n in (1, 2, 4)])
+    assert value[1] == pytest.approx([hit_probability(4, n)[2] for n in (1, 2, 4)])
     assert math.isnan(value[0, 2])
 
 
