@@ -118,3 +118,16 @@ def cross_verification(axes: Axes, source: Source) -> bool:
     axes.set_xscale("log")
     zero(axes, vertical=False)
     return titled(axes, f"{first['task']}: {first['mechanism']}", "verifier's pretraining FLOPs", "gap", legend=True)
+
+
+def arm_metrics(axes: Axes, source: Source) -> bool:
+    """Accuracy of every arm over the iterations, mean over seeds, with its interval over problems."""
+    rows = source.rows(["arm", "arm_iteration", "metric", "seed", "value", "low", "high"])
+    rows = rows.filter(pl.col("metric") == "accuracy", pl.col("seed").is_null(), pl.col("value").is_not_null())
+    for place, (name, part) in enumerate(groups(rows.sort("arm_iteration", maintain_order=True), "arm")):
+        color, marker = SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
+        ends = [(part["value"] - part["low"]).to_list(), (part["high"] - part["value"]).to_list()]
+        axes.errorbar(
+            part["arm_iteration"], part["value"], yerr=ends, color=color, marker=marker, capsize=2, label=name
+        )
+    return rows.height > 0 and titled(axes, "Accuracy by arm", "iteration", "accuracy, mean over seeds", legend=True)

@@ -44,6 +44,7 @@ PLOTS: dict[str, Callable[[Any, Any], bool]] = {
     "saturation": several.saturation,
     "scaling_laws": several.scaling_laws,
     "cross_verification": several.cross_verification,
+    "arm_metrics": several.arm_metrics,
 }
 """By table: draws into matplotlib's axes; False where there is nothing to show."""
 

@@ -24,8 +24,7 @@ WITHOUT = {
     "findings": "words",
     "scaling_points": "part of scaling_law",
     "training_steps": "drawn for the model",
-    "arm_metrics": "the study's page has them",
-    "arm_differences": "the study's page has them",
+    "arm_differences": "beside arm_metrics, which is drawn",
 }
 
 
@@ -47,7 +46,12 @@ def made_up(table: str) -> pl.DataFrame:
         "reference": "base",
         "verdict": "correct",
         "filter": "quantile",
-        "metric": {"diversity_metrics": "pass_at_k", "scaling_laws": "relative_gap", "selection_metrics": "precision"},
+        "metric": {
+            "diversity_metrics": "pass_at_k",
+            "scaling_laws": "relative_gap",
+            "selection_metrics": "precision",
+            "arm_metrics": "accuracy",
+        },
     }
     frame = pl.DataFrame(columns)
     for name, value in known.items():
@@ -56,6 +60,8 @@ def made_up(table: str) -> pl.DataFrame:
             frame = frame.with_columns(pl.lit(chosen).alias(name))
     if "problem_id" in frame.columns:
         frame = frame.with_columns(problem_id=pl.lit("p"))
+    if table == "arm_metrics":  # over all seeds
+        frame = frame.with_columns(seed=pl.lit(None, pl.Int64), low=pl.col("value") - 0.1, high=pl.col("value") + 0.1)
     return frame
 
 
