@@ -122,6 +122,9 @@ def cross_verification(axes: Axes, source: Source) -> bool:
 
 def arm_metrics(axes: Axes, source: Source) -> bool:
     """Accuracy of every arm over the iterations, mean over seeds, with its interval over problems."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     rows = source.rows(["arm", "arm_iteration", "metric", "seed", "value", "low", "high"])
     rows = rows.filter(pl.col("metric") == "accuracy", pl.col("seed").is_null(), pl.col("value").is_not_null())
     for place, (name, part) in enumerate(groups(rows.sort("arm_iteration", maintain_order=True), "arm")):
