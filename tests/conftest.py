@@ -12,7 +12,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny: waiting th
 from ops.config import Experiment
 from ops.lab import Lab
 
-
 SLOW_SECONDS = 1200
 """A slow test starts processes that start others; on a busy machine each may take minutes."""
 

@@ -263,6 +263,7 @@ def test_an_error_of_the_registry_never_names_the_databases_address(registry, fo
 
     from ops.errors import StorageError
 
+    pytest.importorskip("psycopg2", reason='the driver is not installed: pip install -e ".[postgres]"')
     secret = "postgresql+psycopg2://user:s3cret@db.example.org:5432/mlflow"
     monkeypatch.setenv("MINDGAP_MLFLOW_POSTGRES_URL", secret)
     tracker = Tracker(registry)
