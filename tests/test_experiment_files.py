@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import subprocess
@@ -22,6 +21,7 @@ from ops.tasks import TASKS
 from ops.tasks.countdown import Countdown
 from ops.tasks.rows import read_problem_file
 from ops.tasks.sudoku import Sudoku
+from tests.studies import REMOVED, changed_copy
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((ROOT / "experiments").glob("*.yaml"))
@@ -37,22 +37,11 @@ BASE = {
     "iterations": 1,
     "training": {"name": "sft", "epochs": 1},
 }
-REMOVED = object()
 
 
 def changed(**changes: Any) -> str:
     """BASE as YAML with ``sampling__top_p=2`` and the like."""
-    data = copy.deepcopy(BASE)
-    for path, value in changes.items():
-        *parents, last = path.split("__")
-        place: Any = data
-        for part in parents:
-            place = place[part]
-        if value is REMOVED:
-            del place[last]
-        else:
-            place[last] = value
-    return yaml.safe_dump(data, sort_keys=False)
+    return yaml.safe_dump(changed_copy(BASE, changes), sort_keys=False)
 
 
 HUB = {"kind": "hub", "id": "owner/model"}

@@ -12,10 +12,8 @@ import polars as pl
 from ops.arms_files import load_arms
 from ops.arms_plan import ArmsBench
 from ops.lab import Lab
-from ops.plan import CODE_VERSIONS, asset_name
 from ops.stages.problems import make_problems
-from ops.storage.schemas import polars_schema
-from ops.storage.store import Provenance
+from tests.studies import commit_rows
 
 
 class Response(NamedTuple):
@@ -54,17 +52,17 @@ def fabricate(
         last = (reached or {}).get(key, member.experiment.iterations if stop is None else stop)
         for k in range(last + 1):
             rows = _generations(lab, partial(responses, *key, k))
-            _commit(lab, "generations", "generations", k, rows)
-            _commit(lab, "verification_scores", "verification_scores", k, _scores(lab, rows))
+            commit_rows(lab, "generations", "generations", k, rows)
+            commit_rows(lab, "verification_scores", "verification_scores", k, _scores(lab, rows))
             if kl is not None:
                 value = kl(member.arm, member.seed, k)
                 row = {"split": "eval", "metric": "kl_to_base_nats", "value": value, "low": value, "high": value}
-                _commit(lab, "policy_shift", "policy_shift", k, [row])
+                commit_rows(lab, "policy_shift", "policy_shift", k, [row])
             if member.experiment.stop:
                 rule = {"rule": "gap_closed", "stops": True, "fires": k == stop, "sentence": "The gap is closed."}
-                _commit(lab, "stopping_rules", "stopping_rules", k, [rule])
+                commit_rows(lab, "stopping_rules", "stopping_rules", k, [rule])
         if key not in (reached or {}):
-            _commit(lab, "reports", "report", None, [{"answer": "written by hand"}])
+            commit_rows(lab, "reports", "report", None, [{"answer": "written by hand"}])
     return ArmsBench.open(path.stem)
 
 
@@ -108,17 +106,3 @@ def _scores(lab: Lab, generations: list[dict[str, Any]]) -> list[dict[str, Any]]
                 }
             )
     return rows
-
-
-def _commit(lab: Lab, table: str, asset: str, iteration: int | None, rows: list[dict[str, Any]]) -> None:
-    schema = polars_schema(table)
-    frame = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
-    lab.store.commit_table(
-        table,
-        frame,
-        experiment=lab.experiment.name,
-        asset=asset,
-        iteration=iteration,
-        fingerprint=lab.plan.fingerprints[asset_name(asset, iteration)],
-        provenance=Provenance("test", CODE_VERSIONS[asset], 0.0, False, {}),
-    )

@@ -12,7 +12,8 @@ from ops.lab import PROJECT, known_experiments, named_experiment
 from ops.plan import make_plan
 from ops.study_files import load_any_study, load_studies
 from orchestration.partitions import experiment_names
-from tests.arms.conftest import REMOVED, changed
+from tests.arms.conftest import changed
+from tests.studies import REMOVED
 from tests.study.conftest import TINY as TINY_GRID
 
 

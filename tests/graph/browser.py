@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import psutil
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from ops.lab import PROJECT
+from tests.ports import free_port
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = (
@@ -46,7 +46,7 @@ def chromium() -> str | None:
 @contextmanager
 def ui(log: Path, seconds: float = 240) -> Iterator[str]:
     """``mindgap ui`` on a free loopback port, in this environment; yields its address, ends all its processes."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "orchestration.cli", "ui", "--port", str(port)]
     with log.open("w") as output:
         server = subprocess.Popen(command, cwd=PROJECT, stdout=output, stderr=output, start_new_session=True)
@@ -56,12 +56,6 @@ def ui(log: Path, seconds: float = 240) -> Iterator[str]:
         yield url
     finally:
         _end(server)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float) -> None:

@@ -18,6 +18,7 @@ from ops.lab import PROJECT
 from orchestration.cli_run import execute
 from orchestration.instance import open_instance, prepare_environment
 from orchestration.schedules import nightly_rerun
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -33,7 +34,7 @@ def dev_server(write_experiment, tmp_path: Path) -> Iterator[subprocess.Popen]:
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1"]
     with (tmp_path / "dev.log").open("w") as log:
         server = subprocess.Popen(
-            [*command, "-p", str(_free_port()), "--log-level", "warning"],
+            [*command, "-p", str(free_port()), "--log-level", "warning"],
             cwd=PROJECT,
             env={**os.environ, "DAGSTER_HOME": str(PROJECT)},
             stdout=log,
@@ -53,14 +54,6 @@ def dev_server(write_experiment, tmp_path: Path) -> Iterator[subprocess.Popen]:
         psutil.wait_procs(left, timeout=20)
         server.wait()
     assert not [process for process in known if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _wait(found, seconds: float, what: str):

@@ -24,6 +24,7 @@ from ops.storage.tracking import MLFLOW_VARIABLE, Tracker
 from orchestration.instance import POSTGRES_VARIABLE, open_instance, prepare_environment
 from orchestration.recover import MACHINE_TAG, is_alive, process_tag, recover
 from tests.graph.test_recover import _announce, _unfinished_run
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 pytest.importorskip("dagster_postgres", reason='dagster-postgres is not installed: pip install -e ".[postgres]"')
@@ -59,7 +60,7 @@ def server() -> Iterator[str]:
         if account:
             shutil.chown(folder, account["user"])
             shutil.chown(folder / "password", account["user"])
-        data, port = folder / "data", _free_port()
+        data, port = folder / "data", free_port()
         making = ["-D", data, "-U", "mindgap", "-A", "scram-sha-256", f"--pwfile={folder}/password"]
         subprocess.run([programs / "initdb", *making], check=True, capture_output=True, cwd=folder, **account)
         settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}"]
@@ -74,14 +75,6 @@ def server() -> Iterator[str]:
             process.wait(timeout=60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _ready(process: subprocess.Popen, place: str) -> str:

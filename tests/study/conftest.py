@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.studies import changed_copy, study_writer
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -23,36 +23,14 @@ TINY: dict[str, Any] = {
     "sampling": {"n_train": 4, "n_eval": 4, "max_tokens": 16},
     "statistics": {"resamples": 200},
 }
-REMOVED = object()
 
 
 def changed(**changes: Any) -> dict[str, Any]:
     """The tiny study with fields replaced, by dotted name (``models__small__size``), or removed."""
-    data = copy.deepcopy(TINY)
-    for name, value in changes.items():
-        *path, last = name.split("__")
-        place = data
-        for part in path:
-            place = place[int(part)] if isinstance(place, list) else place[part]
-        if value is REMOVED:
-            del place[last]
-        else:
-            place[last] = value
-    return data
+    return changed_copy(TINY, changes)
 
 
 @pytest.fixture
 def write_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Write ``studies/NAME.yaml`` in a folder of the test's own; MINDGAP_* point there."""
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "studies").mkdir()
-    monkeypatch.setenv("MINDGAP_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MINDGAP_EXPERIMENTS", str(tmp_path / "experiments"))
-    monkeypatch.delenv("MINDGAP_STUDIES", raising=False)
-
-    def write(name: str = "tiny", **changes: Any) -> Path:
-        path = tmp_path / "studies" / f"{name}.yaml"
-        path.write_text(yaml.safe_dump({**changed(**changes), "name": name}, sort_keys=False))
-        return path
-
-    return write
+    return study_writer(tmp_path, monkeypatch, changed)

@@ -12,12 +12,10 @@ from typing import Any
 import polars as pl
 
 from ops.lab import Lab
-from ops.plan import CODE_VERSIONS, asset_name
 from ops.stages.problems import make_problems
-from ops.storage.schemas import polars_schema
-from ops.storage.store import Provenance
 from ops.study_files import load_study
 from ops.study_plan import StudyBench
+from tests.studies import commit_rows
 from tests.study.run import MEASURES
 
 MODELS = {"small": 1e10, "middle": 1e11, "large": 1e12}
@@ -44,10 +42,10 @@ def fabricate(path: Path, **about: Any) -> StudyBench:
         lab = Lab.open(member.experiment)
         make_problems(lab)
         numbers = {"n_parameters": 1000, "train_flops": MODELS[member.model]}
-        _commit(lab, "models", "base_model", None, [{"role": "base", "model": member.model, **numbers}])
+        commit_rows(lab, "models", "base_model", None, [{"role": "base", "model": member.model, **numbers}])
         generations = _generations(lab)
-        _commit(lab, "generations", "generations", 0, generations)
-        _commit(lab, "verification_scores", "verification_scores", 0, _scores(lab, member, generations, **about))
+        commit_rows(lab, "generations", "generations", 0, generations)
+        commit_rows(lab, "verification_scores", "verification_scores", 0, _scores(lab, member, generations, **about))
         for measure in MEASURES:
             measure(lab, 0)
     return StudyBench.open(path.stem)
@@ -95,17 +93,3 @@ def _scores(lab: Lab, member: Any, generations: list[dict[str, Any]], and_score:
                 }
             )
     return rows
-
-
-def _commit(lab: Lab, table: str, asset: str, iteration: int | None, rows: list[dict[str, Any]]) -> None:
-    schema = polars_schema(table)
-    frame = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
-    lab.store.commit_table(
-        table,
-        frame,
-        experiment=lab.experiment.name,
-        asset=asset,
-        iteration=iteration,
-        fingerprint=lab.plan.fingerprints[asset_name(asset, iteration)],
-        provenance=Provenance("test", CODE_VERSIONS[asset], 0.0, False, {}),
-    )

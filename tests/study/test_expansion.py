@@ -13,7 +13,8 @@ from ops.plan import make_plan
 from ops.study import Study
 from ops.study_files import expand, load_study
 from orchestration.partitions import experiment_names
-from tests.study.conftest import REMOVED, changed
+from tests.studies import REMOVED
+from tests.study.conftest import changed
 
 ARITHMETIC = RECIPES["arithmetic"].exercises.task.model_dump(exclude={"name"})
 TWO_TASKS = [

@@ -17,7 +17,7 @@ from ops.study import Member
 from ops.study_plan import StudyBench
 from tests.conftest import tiny_experiment
 from tests.replay.rows import write_jsonl
-from tests.study.conftest import REMOVED
+from tests.studies import REMOVED
 from tests.study.fabricated import CHANGES, fabricate
 from tests.study.run import measure_study, run_experiment, run_study_stages
 
