@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -13,12 +13,12 @@ from ops.arms import ArmMember, ArmStudy, LoadedArms
 from ops.arms_files import load_arms
 from ops.config import Statistics
 from ops.identity import fingerprint
-from ops.lab import Lab, Place, commit_or_adopt, home_folder, studies_folder
+from ops.lab import Lab, home_folder, studies_folder
 from ops.plan import CODE_VERSIONS, asset_name, make_plan
 from ops.progress import Progress, silent
 from ops.stopping import last_iteration, stopped_at
 from ops.storage.store import Store
-from ops.types import StageResult
+from ops.study_tables import StudyTables
 
 ARM_TABLES = {
     "arm_metrics": "arm_comparison",
@@ -36,7 +36,7 @@ ALSO_READ = ("policy_shift", "selection_metrics", "sampling_choices")
 
 
 @dataclass
-class ArmsBench:
+class ArmsBench(StudyTables):
     """A study of arms with those of its experiments that are measured at least at iteration 0.
 
     Attributes:
@@ -60,6 +60,7 @@ class ArmsBench:
     run_id: str = ""
     progress: Progress = silent
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    tables: ClassVar[Mapping[str, str]] = ARM_TABLES
 
     @property
     def study(self) -> ArmStudy:
@@ -70,16 +71,6 @@ class ArmsBench:
     def statistics(self) -> Statistics:
         """Of all arms alike: an arm cannot set its own."""
         return self.loaded.members[0].experiment.statistics
-
-    @property
-    def folder(self) -> Path:
-        """Where the report and its tables are."""
-        return self.store.home / "reports" / "studies" / self.study.name
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every experiment has run to its end."""
-        return not self.missing
 
     @property
     def arms(self) -> list[str]:
@@ -138,24 +129,6 @@ class ArmsBench:
             config = {"kind": "arms", **loaded.study.model_dump(mode="json"), "of": dict(measured)}
             store.register_experiment(loaded.study.name, config, prints, run_id=run_id)
         return bench
-
-    def materialise(
-        self,
-        table: str,
-        asset: str,
-        compute: Callable[[], pl.DataFrame],
-        metadata: Callable[[pl.DataFrame], Mapping[str, Any]],
-    ) -> StageResult:
-        """Compute and commit one of ``ARM_TABLES``, or adopt it; the catalog's ``experiment`` is the study's name."""
-        return commit_or_adopt(
-            self.store,
-            Place(self.study.name, table, asset, None, self.fingerprints[asset]),
-            compute,
-            metadata,
-            run_id=self.run_id,
-            code_version=CODE_VERSIONS[ARM_TABLES[asset]],
-            seed=self.statistics.seed,
-        )
 
     def read(self, name: str, table: str, iteration: int, columns: list[str] | None = None) -> pl.DataFrame | None:
         """A table of one experiment, or None where it is not committed."""

@@ -188,7 +188,7 @@ def make_plan(experiment: Experiment) -> Plan:
             prints[asset_name("model", k)] = model
             models.append(model)
     base_logprobs = _base_logprob_pool(experiment, models[0])
-    prints |= _over_iterations(experiment, prints, base_logprobs)
+    prints = _over_iterations(experiment, prints, base_logprobs)
     about = {"name": experiment.name, "hypothesis": experiment.hypothesis}
     prints["report"] = fingerprint("report", CODE_VERSIONS["report"], about, dict(prints))
     return Plan(
@@ -322,12 +322,14 @@ def _filters_identity(experiment: Experiment) -> list[Any]:
 
 
 def _over_iterations(experiment: Experiment, prints: Mapping[str, str], base_logprobs: str) -> dict[str, str]:
-    """Of what compares iterations, audits what was selected, or decides whether to go on."""
-    new: dict[str, str] = {}
-    known = lambda asset, k: (new | dict(prints))[asset_name(asset, k)]  # noqa: E731
+    """``prints``, and those of what compares iterations, audits what was selected, or decides whether to go on."""
+    found = dict(prints)
+
+    def known(asset: str, k: int) -> str:
+        return found[asset_name(asset, k)]
 
     def add(asset: str, k: int | None, about: Any, inputs: Mapping[str, str]) -> None:
-        new[asset_name(asset, k)] = fingerprint(asset, CODE_VERSIONS[asset], about, inputs)
+        found[asset_name(asset, k)] = fingerprint(asset, CODE_VERSIONS[asset], about, inputs)
 
     statistics, monitoring, limits = experiment.statistics, experiment.monitoring, experiment.limits
     filters = _filters_identity(experiment)
@@ -361,9 +363,9 @@ def _over_iterations(experiment: Experiment, prints: Mapping[str, str], base_log
     }
     if experiment.stop:  # they decide where the curves end
         ends = [asset_name("stopping_rules", k) for k in range(experiment.iterations)]
-        measured |= {name: new[name] for name in ends}
+        measured |= {name: found[name] for name in ends}
     add("saturation", None, {"filters": filters, "statistics": statistics}, measured)
-    return new
+    return found
 
 
 def _base_logprob_pool(experiment: Experiment, base: str) -> str:

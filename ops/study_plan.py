@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
+from ops.config import Statistics
 from ops.errors import ExperimentError
 from ops.experiment_files import load_experiment
 from ops.identity import fingerprint
-from ops.lab import Lab, Place, commit_or_adopt, experiments_folder, home_folder, studies_folder
+from ops.lab import Lab, experiments_folder, home_folder, studies_folder
 from ops.models import AskableModel, BuiltinModel, HubModel, RecordedModel
 from ops.plan import CODE_VERSIONS, VERIFIER_ASSETS, asset_name, make_plan
 from ops.progress import Progress, silent
@@ -20,7 +21,7 @@ from ops.storage.store import Store
 from ops.study import LoadedStudy, Member, Study
 from ops.study_files import load_study
 from ops.study_flops import Pretraining, read_flops
-from ops.types import StageResult
+from ops.study_tables import StudyTables
 
 STUDY_TABLES = {
     "scaling_points": "scaling_law",
@@ -53,7 +54,7 @@ class Compute:
 
 
 @dataclass
-class StudyBench:
+class StudyBench(StudyTables):
     """A study with those of its experiments whose tables are complete.
 
     Attributes:
@@ -74,6 +75,7 @@ class StudyBench:
     run_id: str = ""
     progress: Progress = silent
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    tables: ClassVar[Mapping[str, str]] = STUDY_TABLES
 
     @property
     def study(self) -> Study:
@@ -81,14 +83,9 @@ class StudyBench:
         return self.loaded.study
 
     @property
-    def folder(self) -> Path:
-        """Where the report and its tables are."""
-        return self.store.home / "reports" / "studies" / self.study.name
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every experiment is there."""
-        return not self.missing
+    def statistics(self) -> Statistics:
+        """Of the study's file; every experiment of its own has the same."""
+        return self.study.statistics
 
     @classmethod
     def open(
@@ -124,24 +121,6 @@ class StudyBench:
             config = {"kind": "study", **loaded.study.model_dump(mode="json"), "of": list(labs)}
             store.register_experiment(loaded.study.name, config, prints, run_id=run_id)
         return bench
-
-    def materialise(
-        self,
-        table: str,
-        asset: str,
-        compute: Callable[[], pl.DataFrame],
-        metadata: Callable[[pl.DataFrame], Mapping[str, Any]],
-    ) -> StageResult:
-        """Compute and commit one of ``STUDY_TABLES``, or adopt it; the catalog's ``experiment`` is the study's name."""
-        return commit_or_adopt(
-            self.store,
-            Place(self.study.name, table, asset, None, self.fingerprints[asset]),
-            compute,
-            metadata,
-            run_id=self.run_id,
-            code_version=CODE_VERSIONS[STUDY_TABLES[asset]],
-            seed=self.study.statistics.seed,
-        )
 
     def read(self, name: str, table: str) -> pl.DataFrame:
         """A table of iteration 0 of one experiment, or its ``models``."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ops.estimation.bootstrap import UNDEFINED, percentile_interval, ratio_draws, ratio_intervals
+from ops.estimation.bootstrap import UNDEFINED, divide, percentile_interval, ratio_draws, ratio_intervals
 from ops.estimation.gap import per_problem
 from ops.types import Interval
 
@@ -86,6 +86,35 @@ def calibrate(
     if not len(probability):
         return Calibration((), UNDEFINED, UNDEFINED, 0, left_out)
     edges = _edges(probability, n_bins, binning)
+    n_PB, claimed_PB, correct_PB = _binned(problem_index, probability, truth, edges, n_problems)
+    squared_P = per_problem(problem_index, (probability - truth) ** 2, n_problems)
+    return Calibration(
+        bins=_reliability(edges, n_PB, claimed_PB, correct_PB, counts_RP, confidence),
+        ece=percentile_interval(*_ece(n_PB, claimed_PB, correct_PB, counts_RP), confidence),
+        brier=ratio_intervals({"brier": (squared_P, n_PB.sum(1))}, counts_RP, confidence)["brier"],
+        n_responses=len(truth),
+        n_unparseable=left_out,
+    )
+
+
+def ece_draws(
+    problem_index: np.ndarray, probability: np.ndarray, is_correct: np.ndarray, counts_RP: np.ndarray, n_bins: int = 10
+) -> tuple[float, np.ndarray]:
+    """The ECE of ``calibrate`` (bins of equal width) with its resamples [R], so that differences can be paired.
+
+    Arguments and errors are those of ``calibrate``. NaN where no probability could be parsed.
+    """
+    used = ~np.isnan(probability)
+    _check(probability[used], n_bins)
+    edges = _edges(probability, n_bins, "equal_width")
+    truth = is_correct[used].astype(float)
+    return _ece(*_binned(problem_index[used], probability[used], truth, edges, counts_RP.shape[1]), counts_RP)
+
+
+def _binned(
+    problem_index: np.ndarray, probability: np.ndarray, truth: np.ndarray, edges: np.ndarray, n_problems: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every problem in every bin, [P, B]: responses, the sum of their probabilities, how many are right."""
     bins = len(edges) - 1
     # The inner edges only: so the first and the last bin are closed at 0 and 1.
     cell = problem_index * bins + np.searchsorted(edges[1:-1], probability, side="right")
@@ -93,17 +122,15 @@ def calibrate(
         np.bincount(cell, weights=value, minlength=n_problems * bins).reshape(n_problems, bins)
         for value in (np.ones(len(truth)), probability, truth)
     )
-    size_P = n_PB.sum(1)
-    error_RB = ratio_draws(claimed_PB - correct_PB, np.repeat(size_P[:, None], bins, axis=1), counts_RP)
-    ece = np.abs((claimed_PB - correct_PB).sum(0)).sum() / size_P.sum()
-    squared_P = per_problem(problem_index, (probability - truth) ** 2, n_problems)
-    return Calibration(
-        bins=_reliability(edges, n_PB, claimed_PB, correct_PB, counts_RP, confidence),
-        ece=percentile_interval(float(ece), np.abs(error_RB).sum(1), confidence),
-        brier=ratio_intervals({"brier": (squared_P, size_P)}, counts_RP, confidence)["brier"],
-        n_responses=len(truth),
-        n_unparseable=left_out,
-    )
+    return n_PB, claimed_PB, correct_PB
+
+
+def _ece(
+    n_PB: np.ndarray, claimed_PB: np.ndarray, correct_PB: np.ndarray, counts_RP: np.ndarray
+) -> tuple[float, np.ndarray]:
+    over_PB, size_P = claimed_PB - correct_PB, n_PB.sum(1)
+    error_RB = ratio_draws(over_PB, np.repeat(size_P[:, None], over_PB.shape[1], axis=1), counts_RP)
+    return float(divide(np.abs(over_PB.sum(0)).sum(), size_P.sum())), np.abs(error_RB).sum(1)
 
 
 def _check(probability: np.ndarray, n_bins: int) -> None:

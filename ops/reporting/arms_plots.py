@@ -11,7 +11,7 @@ import polars as pl
 
 from ops.reporting.arms_data import ArmsData, Metric
 from ops.reporting.arms_words import OF_VERIFIERS
-from ops.reporting.plots import INK, MARKERS, PANEL_INCHES, SERIES, STYLE, distance, figure_svg, new_figure
+from ops.reporting.plots import GREY, INK, MARKERS, PANEL_INCHES, SERIES, STYLE, distance, figure_svg, new_figure
 from ops.stages.arm_values import TRAINING_FILTER
 from ops.storage.atomic import atomic_file
 from ops.types import Interval
@@ -19,7 +19,6 @@ from ops.types import Interval
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GREY = "#767677"
 CURVES = "pass_at_k_curves"
 OVERVIEW = ("accuracy", "gap_of_training_filter", CURVES)
 """Figures side by side in ``arms.png``."""

@@ -21,6 +21,10 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette: told apart by colour-blind readers and in grey by their markers."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, GRID = "#1a1a1b", "#d8d8d9"
+GREY = "#767677"
+"""Of references: chance, perfect calibration, where an arm began; visible on white and on near-black."""
+MIN_SHARE_OF_BIN = 0.005
+"""Calibration bins with fewer of a check's responses are not drawn: a handful says nothing. The table holds them."""
 PANEL_INCHES = (3.8, 2.9)
 PANEL_MARGINS = {"left": 0.19, "right": 0.985, "bottom": 0.16}
 """Fixed, so that the panels of a page stand in line (and are drawn in half the time of a fitted layout)."""
@@ -170,7 +174,7 @@ def _draw_pass_at_k(axes: Axes, arms: Sequence[Summary]) -> None:
         if first is not None:
             shared = all(arm.iterations[0].pass_at_k == first.pass_at_k for arm in arms if arm.iterations)
             label = f"iteration {first.iteration}" + ("" if shared else f" of {arms[0].name}")
-            curves = [(first, "#767677", "x", label)]
+            curves = [(first, GREY, "x", label)]
         for place, arm in enumerate(arms):
             if len(arm.iterations) > 1:
                 last = arm.iterations[-1]

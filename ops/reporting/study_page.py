@@ -10,8 +10,9 @@ import polars as pl
 from ops.reporting import words
 from ops.reporting.numbers import interval_of
 from ops.reporting.page import page_template
+from ops.reporting.plots import MIN_SHARE_OF_BIN
 from ops.reporting.study_data import StudyData
-from ops.reporting.study_plots import MIN_SHARE_OF_BIN, level, study_svgs
+from ops.reporting.study_plots import level, study_svgs
 from ops.reporting.study_words import ORGANISMS, scientific, study_outcomes, study_summary
 
 TEMPLATE = Path(__file__).with_name("study_page.html.j2")

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ops.reporting.numbers import interval_of, number_of
-from ops.reporting.plots import INK, MARKERS, SERIES, STYLE, distance, inline_svg, new_figure, ramp
+from ops.reporting.plots import (
+    GREY,
+    INK,
+    MARKERS,
+    MIN_SHARE_OF_BIN,
+    SERIES,
+    STYLE,
+    distance,
+    inline_svg,
+    new_figure,
+    ramp,
+)
 from ops.reporting.study_data import StudyData
 from ops.reporting.study_matrices import draw_correlations, draw_cross
 from ops.storage.atomic import atomic_file
@@ -25,9 +36,6 @@ PLOTTED = ("logit", "binary_cot", "score_cot", "tournament")
 """Mechanisms in the figures: the paper's four. The tables hold every check."""
 SWEPT = ("logit", "score_cot", "tournament")
 SELECTED = ("logit", "score_cot", "tournament", "majority")
-GREY = "#767677"
-MIN_SHARE_OF_BIN = 0.005
-"""Bins with fewer of a check's responses are not drawn: a handful of responses says nothing. The table holds them."""
 
 Draw = Callable[[StudyData], "Figure | None"]
 

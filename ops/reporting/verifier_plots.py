@@ -6,19 +6,16 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ops.reporting.numbers import interval_of, number_of
-from ops.reporting.plots import SERIES, distance
+from ops.reporting.plots import GREY, MIN_SHARE_OF_BIN, SERIES, distance
 from ops.reporting.trajectory import Points, Trajectory
 from ops.reporting.trajectory_plots import Line, draw_lines, errorbars, legend_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GREY = "#767677"
 LARGEST_EXPONENT = 30.0
 """Beyond it a fitted curve has reached its limit before the next iteration, and its start is not known."""
 MAX_VERIFIERS = 6
-MIN_SHARE_OF_BIN = 0.005
-"""Calibration bins with fewer of a verifier's responses are not drawn; the table holds them."""
 
 
 def gap(axes: Axes, found: Trajectory) -> bool:

@@ -14,14 +14,12 @@ import numpy as np
 
 from ops.arms_plan import ArmsBench
 from ops.estimation.auroc import auroc_draws
-from ops.estimation.bootstrap import divide, mean_draws, percentile_interval, ratio_draws, resample_counts
+from ops.estimation.bootstrap import divide, mean_draws, percentile_interval, resample_counts
+from ops.estimation.calibration import ece_draws
 from ops.stages.arm_values import Key, Values, values_of, verified
 from ops.stages.study_values import Estimate
 from ops.stages.verifier_metrics import probability_of
 from ops.types import Interval
-
-BINS = 10
-"""Of the expected calibration error, equally wide ones, as in ``verifier_metrics``."""
 
 Estimates = Mapping[Key, tuple[Estimate, int]]
 """With the number of problems that have a value."""
@@ -182,29 +180,4 @@ def _pooled(bench: ArmsBench, name: str, iteration: int) -> Iterator[tuple[Key, 
         yield ("auroc", None, rule), (Estimate(*auroc_draws(index, scores.score, truth, counts_RP)), n_problems)
         probability = probability_of(verifier, scores.score)
         if probability is not None:
-            yield ("ece", None, rule), (calibration_error(index, probability, truth, counts_RP), n_problems)
-
-
-def calibration_error(
-    problem_index: np.ndarray, probability: np.ndarray, is_correct: np.ndarray, counts_RP: np.ndarray
-) -> Estimate:
-    """The ECE of ``ops.estimation.calibration.calibrate`` with its resamples, so that differences can be paired.
-
-    Args:
-        problem_index: int [N], 0..P-1.
-        probability: float [N] in [0, 1], NaN where unparseable (left out).
-        is_correct: bool [N].
-        counts_RP: bootstrap multiplicities of the P problems.
-    """
-    used = ~np.isnan(probability)
-    edges = np.arange(1, BINS) / BINS
-    cell = problem_index[used] * BINS + np.searchsorted(edges, probability[used], side="right")
-    size = counts_RP.shape[1] * BINS
-    n_PB, claimed_PB, correct_PB = (
-        np.bincount(cell, weights=weight, minlength=size).reshape(-1, BINS)
-        for weight in (None, probability[used], is_correct[used].astype(float))
-    )
-    over_PB = claimed_PB - correct_PB
-    n_P = np.repeat(n_PB.sum(axis=1)[:, None], BINS, axis=1)
-    value = divide(np.abs(over_PB.sum(axis=0)).sum(), n_PB.sum())
-    return Estimate(float(value), np.abs(ratio_draws(over_PB, n_P, counts_RP)).sum(axis=1))
+            yield ("ece", None, rule), (Estimate(*ece_draws(index, probability, truth, counts_RP)), n_problems)

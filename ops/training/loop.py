@@ -56,35 +56,21 @@ def train(
     """
     check_precision(model.device.type, settings.precision)
     with without_dropout(model):
-        return _train(model, objective, settings, replay, pad_id, work, progress, label)
+        adapted = None
+        if settings.lora is not None:
+            from ops.training.lora import add_adapters
 
+            adapted = add_adapters(model, settings.lora, label)
+        if settings.activation_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        result = _Run(model, objective, settings, replay, pad_id, work, progress, label).to_the_end()
+        if settings.activation_checkpointing:
+            model.gradient_checkpointing_disable()
+        if adapted is not None:
+            from ops.training.lora import merge_adapters
 
-def _train(
-    model: Any,
-    objective: Objective,
-    settings: TrainingMethod,
-    replay: Replay | None,
-    pad_id: int,
-    work: Path,
-    progress: Progress,
-    label: str,
-) -> FinetuneResult:
-    adapted = None
-    if settings.lora is not None:
-        from ops.training.lora import add_adapters
-
-        adapted = add_adapters(model, settings.lora, label)
-    if settings.activation_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    run = _Run(model, objective, settings, replay, pad_id, work, progress, label)
-    result = run.to_the_end()
-    if settings.activation_checkpointing:
-        model.gradient_checkpointing_disable()
-    if adapted is not None:
-        from ops.training.lora import merge_adapters
-
-        merge_adapters(adapted)
-    return result
+            merge_adapters(adapted)
+        return result
 
 
 class _Run:

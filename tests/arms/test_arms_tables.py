@@ -6,7 +6,7 @@ import pytest
 
 from ops.arms_plan import ArmsBench
 from ops.stages.arm_comparison import measure_arms
-from ops.stages.arm_estimates import calibration_error, combine, standard_error
+from ops.stages.arm_estimates import combine, standard_error
 from ops.stages.arm_values import TRAINING_FILTER
 from tests.arms.conftest import changed
 from tests.arms.fabricated import Response, fabricate
@@ -121,14 +121,15 @@ def test_the_calibration_error_is_that_of_the_verifiers_table():
     import numpy as np
 
     from ops.estimation.bootstrap import percentile_interval, resample_counts
-    from ops.estimation.calibration import calibrate
+    from ops.estimation.calibration import calibrate, ece_draws
+    from ops.stages.study_values import Estimate
 
     rng = np.random.default_rng(5)
     index, probability = np.repeat(np.arange(40), 8), rng.random(320).round(2)
     truth = rng.random(320) < probability**2
     probability[rng.random(320) < 0.1] = np.nan
     counts_RP = resample_counts(40, 300, 1)
-    found = calibration_error(index, probability, truth, counts_RP)
+    found = Estimate(*ece_draws(index, probability, truth, counts_RP))
     expected = calibrate(index, probability, truth, counts_RP, 0.95).ece
     assert percentile_interval(found.value, found.draws_R, 0.95) == pytest.approx(expected)
 
