@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from ops.adapt import ADAPTATIONS
 from ops.builtin.sizes import RECIPES
 from ops.engines import ENGINES
+from ops.exploration.settings import Exploration
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel
 from ops.selection import FILTERS
 from ops.tasks import TASKS
@@ -99,7 +100,8 @@ class Experiment(Strict):
     """One experiment = one file = one partition. The hypothesis comes first.
 
     With ``iterations: 0`` nothing is trained: responses are verified and measured, and ``filter`` and ``training`` may
-    be left out.
+    be left out. With ``exploration`` there is no loop and no verifier: a policy is trained by reinforcement learning
+    on the truth of its answers, and evaluated.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)  # pydantic's own words would show secrets of nested settings
@@ -122,6 +124,15 @@ class Experiment(Strict):
     limits: Limits = Limits()
     monitoring: Monitoring = Monitoring()
     stop: FromList[tuple[StopRule, ...]] = ()
+    exploration: Exploration | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_loop_with_exploration(cls, value: Any) -> Any:
+        """Reinforcement learning has no iterations, and the truth is its only verifier."""
+        if isinstance(value, dict) and value.get("exploration") is not None:
+            return {"iterations": 0, "verifiers": (), **value}
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -139,7 +150,9 @@ class Experiment(Strict):
             for field in ("filter", "training"):
                 if field not in self.model_fields_set:
                     raise ValueError(f"{field}: a mapping (or iterations: 0, where nothing is trained), got nothing")
-        if self.engine.replays:
+        if self.exploration is not None:
+            self._check_exploration(self.exploration)
+        elif self.engine.replays:
             self._check_replay()
         elif not self.verifiers:
             raise ValueError("verifiers: at least 1 item, got an empty list")
@@ -158,6 +171,33 @@ class Experiment(Strict):
         if self.problems.train_file is None and not self.engine.replays:
             self._check_capacity()
         return self
+
+    def _check_exploration(self, exploration: Exploration) -> None:
+        for field in ("verifiers", "filter", "gap_filters", "training", "adapt", "stop"):
+            if field in self.model_fields_set and getattr(self, field) != type(self).model_fields[field].default:
+                if field == "verifiers" and not self.verifiers:
+                    continue
+                raise ValueError(
+                    f"{field}: nothing with exploration (its policy is trained on the truth of its answers)"
+                )
+        if self.iterations > 0:
+            raise ValueError(f"iterations: 0 with exploration (its steps are exploration.steps), got {self.iterations}")
+        if not self.engine.trains_policies:
+            raise ValueError(
+                f"engine.name: transformers or vllm with exploration (they take a policy's weights after every step), "
+                f"got {self.engine.name}"
+            )
+        sampling, problems = self.sampling, self.problems
+        if sampling.temperature == 0.0 or sampling.top_p < 1.0:
+            raise ValueError(
+                "sampling: temperature above 0 and top_p 1 with exploration (the gradient is that of the distribution "
+                f"that responses are drawn from), got temperature {sampling.temperature:g}, top_p {sampling.top_p:g}"
+            )
+        if exploration.problems_per_step > problems.train_per_iteration:
+            raise ValueError(
+                "exploration.problems_per_step: at most problems.train_per_iteration "
+                f"({problems.train_per_iteration}), got {exploration.problems_per_step}"
+            )
 
     def _check_replay(self) -> None:
         for field in ("problems", "sampling"):

@@ -25,6 +25,13 @@ from ops.verifiers.base import ModelVerifier
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+LiveMetrics = Callable[[int, Mapping[str, float]], None]
+"""(step, numbers by name) of a training that is under way."""
+
+
+def unheard(step: int, numbers: Mapping[str, float]) -> None:
+    """Tell nobody."""
+
 
 def home_folder() -> Path:
     """``MINDGAP_HOME`` made absolute; by default ``.mindgap`` in the clone."""
@@ -151,6 +158,7 @@ class Lab:
 
     ``engines`` holds loaded engines by model fingerprint, so that sampling and verification by the
     same model load it once; ``close`` frees them. ``spent``: numbers of the GPU step whose table is committed next.
+    ``live``: is told numbers of a running training by its step, as MLflow shows them while it runs.
     """
 
     experiment: Experiment
@@ -158,6 +166,7 @@ class Lab:
     store: Store
     run_id: str = ""
     progress: Progress = silent
+    live: LiveMetrics = unheard
     engines: dict[str, Engine] = field(default_factory=dict)
     spent: Mapping[str, Any] = field(default_factory=dict)
     _formats: dict[AskableModel, PromptFormat] = field(default_factory=dict)
@@ -216,7 +225,8 @@ class Lab:
         return Place(self.experiment.name, table, asset, iteration, self.plan.fingerprints[name])
 
     def _how(self, asset: str) -> dict[str, Any]:
-        return dict(run_id=self.run_id, code_version=CODE_VERSIONS[asset], seed=self._seed(asset))
+        code = CODE_VERSIONS[asset.rpartition("/")[2]]
+        return dict(run_id=self.run_id, code_version=code, seed=self._seed(asset))
 
     def _seed(self, asset: str) -> int | None:
         """The seed of the experiment file that the asset draws from."""
@@ -228,6 +238,9 @@ class Lab:
             **dict.fromkeys(ESTIMATED_ASSETS, experiment.statistics.seed),
             "finetune_data": experiment.training.seed,
             "model": experiment.training.seed,
+            **dict.fromkeys(
+                ("exploration/policy", "exploration/rollouts"), getattr(experiment.exploration, "seed", None)
+            ),
         }.get(asset)
 
     def prompt_format(self, model: AskableModel | None = None) -> PromptFormat:
@@ -271,9 +284,20 @@ class Lab:
         """
         model = None if verifier is None else verifier.model
         wanted = self.plan.models[iteration] if model is None else model_fingerprint(model)
+        return self._loaded(wanted, lambda: self.model_path(iteration) if model is None else self.path_of(model))
+
+    def policy_path(self, step: int) -> Path:
+        """The checkpoint folder of the policy after ``step`` steps of exploration; of the base model after 0."""
+        return self.model_path(0) if step == 0 else self.store.model_folder(self.plan.policies[step])
+
+    def policy_engine(self, step: int) -> Engine:
+        """The engine with the policy after ``step`` steps; another model's engine is closed first."""
+        return self._loaded(self.plan.policies[step], lambda: self.policy_path(step))
+
+    def _loaded(self, wanted: str, path_of: Callable[[], Path]) -> Engine:
         if wanted not in self.engines:
             self.close()
-            path = self.model_path(iteration) if model is None else self.path_of(model)
+            path = path_of()
             shown = LOADING_PROGRESS.set(self.progress)
             try:
                 self.engines[wanted] = self.experiment.engine.load(path)

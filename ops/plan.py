@@ -8,12 +8,13 @@ and so share its result. ``Plan.fingerprints`` maps asset names (``problems``, `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ops.adapt.base import THRESHOLD_FIELDS, Adaptation
 from ops.builtin.sizes import RECIPES
 from ops.config import Experiment
+from ops.exploration.settings import Exploration
 from ops.identity import fingerprint
 from ops.models import AskableModel, BuiltinModel, RecordedModel, askable
 from ops.prompts.base import PromptKind
@@ -53,6 +54,12 @@ CODE_VERSIONS = {
     "study_report": "3",
     "arm_comparison": "2",
     "arms_report": "2",
+    "policy": "1",
+    "rollouts": "1",
+    "training_dynamics": "1",
+    "evaluation": "1",
+    "exploration_comparison": "1",
+    "exploration_report": "1",
 }
 """Bumped by hand when a step would compute something else from the same inputs."""
 
@@ -89,7 +96,19 @@ VERIFIER_ASSETS = ("verifier_metrics", "calibration_bins", "threshold_sweeps", "
 MEASURED_ASSETS = ("gap_metrics", *VERIFIER_ASSETS, "diversity_metrics", "policy_shift")
 """Tables that are estimated at every iteration with the experiment's statistics."""
 
-ESTIMATED_ASSETS = ("sampling_choices", *MEASURED_ASSETS, *CHANGE_ASSETS, "selection_metrics", "saturation")
+EXPLORATION_ASSETS = ("policy", "rollouts", "training_dynamics", "evaluation")
+"""Of an experiment with ``exploration``, in the order in which they are made; their names in plans, in the graph and on
+disk begin with ``exploration/``."""
+
+ESTIMATED_ASSETS = (
+    "sampling_choices",
+    *MEASURED_ASSETS,
+    *CHANGE_ASSETS,
+    "selection_metrics",
+    "saturation",
+    "exploration/training_dynamics",
+    "exploration/evaluation",
+)
 """All that draw from ``statistics.seed``."""
 
 
@@ -97,6 +116,11 @@ def measures(asset: str, iteration: int, iterations: int) -> bool:
     """Whether an experiment with iterations 0..``iterations`` has that asset at ``iteration``."""
     first = 1 if asset in CHANGE_ASSETS else 0
     return first <= iteration <= (iterations - 1 if asset in TRAINING_ASSETS else iterations)
+
+
+def exploration_asset(asset: str) -> str:
+    """``policy`` -> ``exploration/policy``."""
+    return f"exploration/{asset}"
 
 
 def asset_name(asset: str, iteration: int | None = None) -> str:
@@ -118,6 +142,9 @@ class Plan:
             label.
         verifier_models: the model that a cross-verifier asks, by label; the others ask the generator.
         base_logprob_pool: pool of log-probabilities of single responses under the base model, for ``policy_shift``.
+        policies: of an experiment with ``exploration``, the model after so many steps of it: the base model after 0,
+            then every snapshot, the last of which is the trained policy; empty without ``exploration``.
+        policy_pools: of the same steps, the pool of single samples drawn from that model.
     """
 
     experiment: str
@@ -128,6 +155,8 @@ class Plan:
     verification_pools: tuple[Mapping[str, str], ...]
     verifier_models: Mapping[str, str]
     base_logprob_pool: str
+    policies: Mapping[int, str] = field(default_factory=dict)
+    policy_pools: Mapping[int, str] = field(default_factory=dict)
 
     def verifier_model(self, label: str, iteration: int) -> str:
         """Fingerprint of the model that a model verifier asks at ``iteration``."""
@@ -150,6 +179,8 @@ def make_plan(experiment: Experiment) -> Plan:
     models = [_generator_fingerprint(experiment)]
     others = {experiment.verifiers[i].called: model_fingerprint(model) for i, model in experiment.verifier_models()}
     prints["base_model"] = _models_fingerprint(experiment, models[0], others)
+    if experiment.exploration is not None:
+        return _exploration_plan(experiment, experiment.exploration, prints, models[0], train_set, eval_set)
     sample_pools: list[str] = []
     pilot_pools: list[dict[float, str]] = []
     verification_pools: list[dict[str, str]] = []
@@ -200,6 +231,51 @@ def make_plan(experiment: Experiment) -> Plan:
         verification_pools=tuple(verification_pools),
         verifier_models=others,
         base_logprob_pool=base_logprobs,
+    )
+
+
+def _exploration_plan(
+    experiment: Experiment, exploration: Exploration, prints: dict[str, str], base: str, train_set: str, eval_set: str
+) -> Plan:
+    """Of an experiment with ``exploration``: how it is evaluated decides nothing of what is trained."""
+    grader = [experiment.task.name, type(experiment.task).grader_version]
+    statistics = experiment.statistics
+
+    def add(asset: str, about: Any, inputs: Mapping[str, str]) -> str:
+        prints[exploration_asset(asset)] = fingerprint(asset, CODE_VERSIONS[asset], about, inputs)
+        return prints[exploration_asset(asset)]
+
+    about = {
+        "exploration": exploration.identity(),
+        "version": type(exploration).version,
+        "sampling": experiment.sampling.model_dump(include={"temperature", "top_p", "max_tokens"}),
+        "prompts": prompt_identity(experiment, askable(experiment.model), "solve"),
+        "grader": grader,
+    }
+    policy = add("policy", about, {"base": base, "problems": train_set})
+    policies = {0: base} | {
+        step: fingerprint("policy_snapshot", CODE_VERSIONS["policy"], {"step": step}, {"policy": policy})
+        for step in exploration.snapshot_steps
+    }
+    pools = {step: _pool_fingerprint(experiment, model) for step, model in policies.items()}
+    rollouts = add("rollouts", None, {"policy": policy})
+    read = {"rollouts": rollouts, "base_samples": pools[0]}
+    add("training_dynamics", {"statistics": statistics, "grader": grader}, read)
+    about = {"statistics": statistics, "n": experiment.sampling.n_eval, "grader": grader}
+    add("evaluation", about, {"problems": eval_set} | {f"samples {step}": pool for step, pool in pools.items()})
+    words = {"name": experiment.name, "hypothesis": experiment.hypothesis}
+    prints["report"] = fingerprint("report", CODE_VERSIONS["report"], words, dict(prints))
+    return Plan(
+        experiment=experiment.name,
+        fingerprints=prints,
+        models=(base,),
+        sample_pools=(pools[0],),
+        pilot_pools=({},),
+        verification_pools=({},),
+        verifier_models={},
+        base_logprob_pool=_base_logprob_pool(experiment, base),
+        policies=policies,
+        policy_pools=pools,
     )
 
 

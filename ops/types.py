@@ -67,12 +67,14 @@ class Completion:
         logprob: sum of the natural-log probabilities of the drawn tokens under the sampling
             distribution's model at temperature 1 (no top-p renormalisation); NaN where a server does not give it.
         finish_reason: ``stop`` (stop string or end of sequence) or ``length``.
+        token_ids: the ``n_tokens`` drawn tokens, where ``SamplingSettings.with_tokens`` asked for them, else empty.
     """
 
     text: str
     n_tokens: int
     logprob: float
     finish_reason: Literal["stop", "length"]
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

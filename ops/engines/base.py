@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,12 +13,16 @@ from ops.types import Completion
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How to sample. ``temperature`` 0 is greedy. ``stop``: strings that end a response, not part of its text."""
+    """How to sample. ``temperature`` 0 is greedy. ``stop``: strings that end a response, not part of its text.
+
+    ``with_tokens``: completions carry their token ids, which training on them needs.
+    """
 
     temperature: float
     top_p: float
     max_tokens: int
     stop: tuple[str, ...] = ()
+    with_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,4 +141,18 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the model and its memory."""
+        ...
+
+
+class PolicyEngine(Protocol):
+    """An engine that draws from a model in training."""
+
+    engine: Engine
+
+    def update(self, model: Any) -> float:
+        """Take the model's weights as they are now; seconds that the handover took."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds beside the model itself."""
         ...

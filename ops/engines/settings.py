@@ -5,9 +5,10 @@ from __future__ import annotations
 import abc
 from contextvars import ContextVar
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from ops.engines.base import Engine
+from ops.engines.base import Engine, PolicyEngine
+from ops.errors import EngineError
 from ops.progress import Progress, silent
 from ops.variants import Strict
 
@@ -40,6 +41,25 @@ class EngineSettings(Strict, abc.ABC):
     def reads_distributions(self) -> bool:
         """Whether it gives ``token_statistics``, which need the model's whole next-token distributions."""
         return False
+
+    @property
+    def trains_policies(self) -> bool:
+        """Whether it draws from a model in training, taking its weights after every step (``policy``)."""
+        return False
+
+    def policy(self, model: Any, tokenizer: Any, model_path: Path) -> PolicyEngine:
+        """An engine that draws from ``model``, which is being trained in this process.
+
+        Args:
+            model: a transformers model.
+            model_path: a checkpoint folder of the same architecture and tokenizer, for what is not in memory.
+
+        Raises:
+            EngineError: when the engine has no such way, is not installed, or cannot run the model.
+        """
+        raise EngineError(
+            f"engine {self.name}", "does not draw from a model in training", remedy="take engine transformers or vllm"
+        )
 
     @abc.abstractmethod
     def load(self, model_path: Path) -> Engine:

@@ -28,6 +28,10 @@ class TransformersEngineSettings(EngineSettings):
     def reads_distributions(self) -> bool:
         return True
 
+    @property
+    def trains_policies(self) -> bool:
+        return True
+
     def load(self, model_path: Path) -> Engine:
         from ops.engines.transformers_engine import TransformersEngine
 

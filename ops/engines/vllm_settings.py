@@ -33,6 +33,10 @@ class VllmSettings(EngineSettings):
     threads: int | None = Field(None, ge=1)
     cpu_binding: str = Field("nobind", min_length=1)
 
+    @property
+    def trains_policies(self) -> bool:
+        return True
+
     def load(self, model_path: Path) -> Engine:
         from ops.engines.vllm_engine import VllmEngine
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
 
-from ops.engines.base import SampleRequest, SamplingSettings
+from ops.engines.base import Engine, SampleRequest, SamplingSettings
 from ops.engines.fitting import check_fits, usage_since
 from ops.errors import StorageError
 from ops.lab import Lab
@@ -67,21 +67,38 @@ def draw_missing(
     Returns:
         how many were drawn and reused, the tokens per second of the drawing, and what the engine spent.
     """
-    asks = asks_for(lab, problems)
+    return draw_asks(
+        lab, lambda: lab.engine(iteration), source, asks_for(lab, problems), f"iteration {iteration}: {what}"
+    )
+
+
+def draw_asks(lab: Lab, load: Callable[[], Engine], source: Source, asks: Sequence[Ask], label: str) -> dict[str, Any]:
+    """``draw_missing`` of any prompts, each with a number of its own, from any model (GPU).
+
+    Args:
+        load: gives the engine with the model of ``source``; not called where nothing is missing.
+        label: said of the progress.
+    """
     have = source_pool(lab, source).key_set()
     n_missing = count_missing(asks, source.pool, have)
     numbers: dict[str, Any] = {"drawn": n_missing, "reused_samples": sum(ask.n for ask in asks) - n_missing}
     if n_missing:
-        numbers |= _draw(lab, iteration, source, asks, have, n_missing, what)
+        numbers |= _draw(lab, load, source, asks, have, n_missing, label)
     return numbers
 
 
 def _draw(
-    lab: Lab, iteration: int, source: Source, asks: Sequence[Ask], have: KeySet, n_missing: int, what: str
+    lab: Lab,
+    load: Callable[[], Engine],
+    source: Source,
+    asks: Sequence[Ask],
+    have: KeySet,
+    n_missing: int,
+    label: str,
 ) -> dict[str, Any]:
     sampling, prompts, pool = lab.experiment.sampling, lab.prompt_format(), source_pool(lab, source)
     settings = SamplingSettings(source.temperature, sampling.top_p, sampling.max_tokens, prompts.solve_stop)
-    engine = lab.engine(iteration)
+    engine = load()
     check_fits(engine, (ask.prompt for ask in asks), settings.max_tokens)
     asked: dict[int, tuple[Missing, int]] = {}  # by request: what it draws, and how many are still to come
 
@@ -107,7 +124,7 @@ def _draw(
             writer.add(rows)
             done += len(finished)
             rate = tokens / (time.monotonic() - start)
-            lab.progress(f"iteration {iteration}: {what}", done, n_missing, {"tokens/s": rate})
+            lab.progress(label, done, n_missing, {"tokens/s": rate})
     seconds = time.monotonic() - start
     return {
         "new_tokens": tokens,
@@ -160,6 +177,22 @@ def drawn_responses(lab: Lab, iteration: int, source: Source, problems: Sequence
     Raises:
         StorageError: at the end, when some are not in their pool.
     """
+    counts = [n_samples(lab, problem) for problem in problems]
+    return pool_responses(
+        lab, source, problems, counts, lab.plan.models[iteration], f"iteration {iteration}: generations"
+    )
+
+
+def pool_responses(
+    lab: Lab, source: Source, problems: Sequence[Problem], counts: Sequence[int], model: str, where: str
+) -> Iterator[pl.DataFrame]:
+    """``drawn_responses`` with a number of responses for each problem.
+
+    Args:
+        counts: the first so many samples of each problem.
+        model: fingerprint of the model that drew them.
+        where: for the error.
+    """
     prompts = lab.prompt_format()
     wanted = pl.DataFrame(
         {
@@ -167,7 +200,7 @@ def drawn_responses(lab: Lab, iteration: int, source: Source, problems: Sequence
             "split": [problem.split for problem in problems],
             "problem_id": [problem.problem_id for problem in problems],
             "prompt": [prompts.solve(problem) for problem in problems],
-            "n": [n_samples(lab, problem) for problem in problems],
+            "n": list(counts),
         }
     )
     total, seen = int(wanted["n"].sum()), 0
@@ -179,13 +212,13 @@ def drawn_responses(lab: Lab, iteration: int, source: Source, problems: Sequence
             .with_columns(
                 label=pl.lit(None, dtype=pl.String),
                 recorded_scores=pl.lit(None, dtype=pl.String),
-                model_fingerprint=pl.lit(lab.plan.models[iteration]),
+                model_fingerprint=pl.lit(model),
             )
             .select(list(polars_schema("generations")))
         )
     if seen != total:
         raise StorageError(
-            f"iteration {iteration}: generations",
+            where,
             f"{total - seen:,} of {total:,} responses are not in their pool",
             remedy="run the experiment again: sampling draws what is missing",
         )

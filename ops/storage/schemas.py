@@ -324,6 +324,98 @@ COLUMNS: dict[str, dict[str, str]] = {
         "standard_error": "DOUBLE",  # of the difference over seeds; NULL with one seed
         "n_problems": "INTEGER",
     },
+    "rollouts": {
+        "step": "INTEGER",  # 0 .. steps - 1: drawn by the policy before that step's update
+        "problem_id": "VARCHAR",
+        "sample_index": "INTEGER",  # within the group
+        "response": "VARCHAR",
+        "answer": "VARCHAR",
+        "verdict": "VARCHAR",
+        "finish_reason": "VARCHAR",
+        "n_tokens": "INTEGER",
+        "logprob": "DOUBLE",  # of the whole response under the policy that drew it, at temperature 1
+        "entropy_nats": "DOUBLE",  # of the policy's next-token distributions, mean over the response's tokens
+        "seen": "BIGINT",  # N(x, a) that the bonus read; NULL where it reads none
+        "reward": "DOUBLE",
+        "advantage": "DOUBLE",  # without the bonus
+        "bonus": "DOUBLE",  # b before the coefficient
+        "bonus_tokens": "INTEGER",  # tokens that carried it
+        "seed": "BIGINT",
+        "engine": "VARCHAR",
+        "engine_version": "VARCHAR",
+    },
+    "policy_steps": {
+        "step": "INTEGER",  # steps done
+        "learning_rate": "DOUBLE",
+        "loss": "DOUBLE",  # of the whole objective, mean over the step's mini-batches and passes
+        "kl_to_base_nats": "DOUBLE",  # per token, k3 estimator; NULL where kl_coefficient is 0
+        "entropy_nats": "DOUBLE",  # of the next-token distributions, mean over tokens
+        "clip_fraction": "DOUBLE",  # of tokens whose ratio was clipped
+        "gradient_norm": "DOUBLE",  # before clipping
+        "accuracy": "DOUBLE",  # of the step's responses
+        "mean_reward": "DOUBLE",
+        "mean_bonus": "DOUBLE",
+        "unparseable_fraction": "DOUBLE",
+        "distinct_answers_per_group": "DOUBLE",
+        "all_correct_fraction": "DOUBLE",  # of groups
+        "all_wrong_fraction": "DOUBLE",
+        "response_tokens": "DOUBLE",  # mean
+        "responses": "BIGINT",  # drawn so far
+        "tokens": "BIGINT",  # trained on so far, prompts included
+        "seconds": "DOUBLE",  # wall time of the step: the only column that a rerun changes
+    },
+    "training_dynamics": {
+        "sampler": "VARCHAR",  # policy, base, or policy_minus_base at the same number of responses to each problem
+        "step": "INTEGER",  # steps done
+        "n_responses": "BIGINT",  # so far
+        "questions": "VARCHAR",  # all, solved, unsolved
+        "metric": "VARCHAR",  # solved_questions, distinct_answers, distinct_answers_per_group, entropy_nats_correct ...
+        **_value(),
+        "n_problems": "INTEGER",
+    },
+    "policy_evaluation": {
+        "step": "INTEGER",  # steps done; 0: the base model
+        "metric": "VARCHAR",  # as in diversity_metrics
+        "k": "INTEGER",
+        **_value(),
+        **_interval("change"),  # minus the base model, paired by problem
+        "n_problems": "INTEGER",
+    },
+    "exploration_metrics": {
+        "task": "VARCHAR",  # label
+        "arm": "VARCHAR",  # label; base: before any training
+        "step": "INTEGER",
+        "metric": "VARCHAR",  # as in policy_evaluation and, with ``questions``, in training_dynamics
+        "k": "INTEGER",
+        "questions": "VARCHAR",  # NULL for what is measured on evaluation problems
+        "seed": "BIGINT",  # NULL: over all seeds
+        "n_seeds": "INTEGER",
+        **_value(),  # the interval resamples problems; over all seeds of the mean of the seeds
+        "standard_error": "DOUBLE",  # over seeds; NULL with one seed
+    },
+    "exploration_differences": {
+        "task": "VARCHAR",
+        "arm": "VARCHAR",
+        "reference": "VARCHAR",  # another arm, or base
+        "step": "INTEGER",
+        "metric": "VARCHAR",
+        "k": "INTEGER",
+        "n_seeds": "INTEGER",
+        **_value(),  # arm minus reference, paired by seed and problem
+        "standard_error": "DOUBLE",
+        "n_problems": "INTEGER",
+    },
+    "bandit_regret": {
+        "algorithm": "VARCHAR",
+        "assumption": "VARCHAR",  # what the learner may do with an outcome
+        "n_arms": "INTEGER",
+        "n_outcomes": "INTEGER",
+        "round": "INTEGER",  # arms pulled so far
+        "n_runs": "INTEGER",  # simulated
+        **_interval("regret"),  # cumulative pseudo-regret; the interval resamples runs
+        "bound": "DOUBLE",  # what theory says, up to a constant; NULL where it says nothing
+        "distinct_outcomes": "DOUBLE",  # seen so far
+    },
     "findings": {
         "finding": "VARCHAR",  # e.g. 2a: which of the paper's findings (2412.02674)
         "task": "VARCHAR",

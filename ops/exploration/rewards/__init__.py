@@ -1,0 +1,9 @@
+"""Rewards by name."""
+
+from typing import Any
+
+from ops.exploration.rewards.verifiable import Verifiable
+
+REWARDS: dict[str, Any] = {
+    "verifiable": Verifiable,
+}
