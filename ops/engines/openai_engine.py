@@ -62,7 +62,8 @@ class OpenaiEngine:
         """See ``Engine.sample``. One HTTP request per sample, so that each has a seed of its own.
 
         Raises:
-            EngineError: when the server refuses a request, or keeps failing.
+            EngineError: when the server refuses a request, or keeps failing, or gives no token ids where
+                ``with_tokens`` asks for them.
         """
         stops = self._tokens.stops(settings.stop)
 
@@ -79,7 +80,7 @@ class OpenaiEngine:
 
         samples = self._samples(requests, settings.max_tokens)
         for group in self._server.loop.stream(samples, draw, self._settings.concurrency):
-            done = self._completions([item for _, item in group], stops, settings.stop)
+            done = self._completions([item for _, item in group], stops, settings)
             yield [(sample.index, sample.place, one) for (sample, _), one in zip(group, done, strict=True)]
 
     def _samples(self, requests: Iterable[SampleRequest], max_tokens: int) -> Iterator[Sample]:
@@ -131,14 +132,22 @@ class OpenaiEngine:
         what = [kind, self.served.model, self.served.root, list(prompt), body]
         return KEY_PREFIX + hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
-    def _completions(self, items: Sequence[Drawn], stops: Stops, stop: Sequence[str]) -> list[Completion]:
+    def _completions(self, items: Sequence[Drawn], stops: Stops, settings: SamplingSettings) -> list[Completion]:
         """What the server drew as completions: by the token ids where it gives them, else by its text."""
         rows = [item.row for item in items if item.row is not None]
-        by_ids = iter(self._tokens.completions(rows, stops.texts) if rows else [])
+        by_ids = iter(self._tokens.completions(rows, stops.texts, settings.with_tokens) if rows else [])
         found = []
         for item in items:
+            if item.row is None and settings.with_tokens:
+                raise EngineError(
+                    WHO,
+                    f"the server {self._settings.base_url} does not give the token ids of what it draws",
+                    field="engine.name",
+                    remedy="take engine transformers or vllm, or a server of vLLM's own",
+                )
             if item.row is None:
-                cut = min((item.text.find(one) for one in stop if one in item.text), default=len(item.text))
+                cuts = (item.text.find(one) for one in settings.stop if one in item.text)
+                cut = min(cuts, default=len(item.text))
                 one = Completion(item.text[:cut], item.n_tokens, item.logprob, item.finish_reason)
             else:
                 # A server that stopped at a string has seen it, even where decoding at once shows it otherwise.

@@ -55,16 +55,17 @@ class Tokens:
         self._last: tuple[list[str], list[list[int]]] = [], []
 
     @classmethod
-    def of_folder(cls, path: Path, who: str, context: int | None = None) -> Tokens:
+    def of_folder(cls, path: Path, who: str, context: int | None = None, tokenizer: Any = None) -> Tokens:
         """The tokens of a checkpoint folder, without its weights.
 
         Args:
             context: a limit of the engine's own, where it is lower than the model's.
+            tokenizer: one that is loaded already; None loads the folder's.
 
         Raises:
             ModelError: when there is no tokenizer or no configuration that loads.
         """
-        tokenizer = load_tokenizer(path)
+        tokenizer = load_tokenizer(path) if tokenizer is None else tokenizer
         try:
             config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
@@ -150,8 +151,14 @@ class Tokens:
         single = {self.tokenizer.decode([token]) for token in ids}
         return Stops(tuple(ids), tuple(stop for stop in stops if stop not in single))
 
-    def completions(self, rows: Sequence[DrawnRow], texts: Sequence[str]) -> list[Completion]:
-        """Drawn tokens as completions, cut at the first of the stop strings ``texts``."""
+    def completions(
+        self, rows: Sequence[DrawnRow], texts: Sequence[str], with_tokens: bool = False
+    ) -> list[Completion]:
+        """Drawn tokens as completions, cut at the first of the stop strings ``texts``.
+
+        Args:
+            with_tokens: keep the token ids of each, up to the one that ended it.
+        """
         bodies = [list(row.ids[:-1]) if row.stopped else list(row.ids) for row in rows]
         completions = []
         for row, body, text in zip(rows, bodies, self._decode(bodies), strict=True):
@@ -161,7 +168,8 @@ class Tokens:
                 length, finished = self._length_to(body, texts), True
                 text = text[: min(cuts)]
             logprob = float(row.running_logprob[length - 1])
-            completions.append(Completion(text, length, logprob, "stop" if finished else "length"))
+            kept = tuple(row.ids[:length]) if with_tokens else ()
+            completions.append(Completion(text, length, logprob, "stop" if finished else "length", kept))
         return completions
 
     def _decode(self, rows: list[list[int]]) -> list[str]:

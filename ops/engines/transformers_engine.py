@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,16 +47,20 @@ class TransformersEngine:
 
     @classmethod
     def from_model(cls, model: Any, tokenizer: Any, settings: TransformersEngineSettings) -> TransformersEngine:
-        """Wrap a model that is already in memory."""
+        """Wrap a model that is already in memory, and is its owner's to train between calls.
+
+        Each call leaves the model as it was, and the memory of the KV cache to others.
+        """
         engine = cls.__new__(cls)
         engine._set(model, tokenizer, settings)
+        engine._keeps_arena = False
         return engine
 
     def _set(self, model: Any, tokenizer: Any, settings: TransformersEngineSettings) -> None:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
-        self._arena = Arena()
+        self._arena, self._keeps_arena = Arena(), True
         self._batch_size = settings.batch_size  # lowered where memory runs out
         eos = model.generation_config.eos_token_id if model.generation_config else None
         room = getattr(model.config, "max_position_embeddings", None)
@@ -67,16 +72,16 @@ class TransformersEngine:
         self, requests: Iterable[SampleRequest], settings: SamplingSettings
     ) -> Iterator[list[tuple[int, int, Completion]]]:
         """See ``Engine.sample``. Batches are made of prompts of like length; each finished batch is yielded."""
-        was_training = self.model.training
-        self.model.eval()
         stops, first = self._tokens.stops(settings.stop), 0
         try:
-            for window in windows(requests):
-                for index, j, done in self._drawn(window, settings, stops):
-                    yield [(first + i, place, item) for i, place, item in zip(index, j, done, strict=True)]
-                first += len(window)
+            with evaluating(self.model):
+                for window in windows(requests):
+                    for index, j, done in self._drawn(window, settings, stops):
+                        yield [(first + i, place, item) for i, place, item in zip(index, j, done, strict=True)]
+                    first += len(window)
         finally:
-            self.model.train(was_training)
+            if not self._keeps_arena:
+                self._arena = Arena()
 
     def _drawn(
         self, requests: Sequence[SampleRequest], settings: SamplingSettings, stops: Stops
@@ -102,7 +107,11 @@ class TransformersEngine:
 
         for batch in self._batches(prompts, requests):
             for rows, drawn in self._in_parts(batch, draw):
-                yield [index for index, _ in rows], [j for _, j in rows], self._completions(drawn, stops)
+                yield (
+                    [index for index, _ in rows],
+                    [j for _, j in rows],
+                    self._completions(drawn, stops, settings.with_tokens),
+                )
 
     def _in_parts(self, rows: Sequence[Row], run: Callable[[Sequence[Row]], Result]) -> Iterator[tuple[Any, Result]]:
         """``run`` of a batch, or of halves where memory runs out; later batches are then no larger either."""
@@ -149,16 +158,12 @@ class TransformersEngine:
         for place, ids in enumerate(self._tokens.encode(prompts, 0)):
             places.setdefault(packed(ids), []).append(place)
         result = np.empty((len(prompts), len(choices)))
-        was_training = self.model.training
-        self.model.eval()
-        try:
+        with evaluating(self.model):
             reader = ChoiceReader(self.model, choice_ids, self.pad_id, PREFILL_TOKENS)
             for batch in reader.batches(list(places), lambda: self._batch_size):
                 for rows, found in self._in_parts(batch, reader.read):
                     for row, logprobs in zip(rows, found, strict=True):
                         result[places[row]] = logprobs
-        finally:
-            self.model.train(was_training)
         return result
 
     def token_statistics(self, prompts: Sequence[str], continuations: Sequence[str]) -> list[TokenStatistics]:
@@ -168,8 +173,6 @@ class TransformersEngine:
         self._tokens.check([Fit(len(head), len(tail), room) for head, tail in zip(heads, tails, strict=True)])
         found = [TokenStatistics(0, 0.0, float("nan"))] * len(heads)
         limit = rows_at_once(self.model)
-        was_training = self.model.training
-        self.model.eval()
 
         def read(rows: Sequence[int]) -> tuple[list[float], list[float]]:
             used = {prompts[row]: heads[row] for row in rows}
@@ -182,13 +185,11 @@ class TransformersEngine:
                 self.pad_id,
             )
 
-        try:
+        with evaluating(self.model):
             for batch in batches(prompts, heads, tails, lambda: min(self._batch_size, limit), PREFILL_TOKENS):
                 for rows, (logprob_B, kl_B) in self._in_parts(batch, read):
                     for row, logprob, kl in zip(rows, logprob_B, kl_B, strict=True):
                         found[row] = TokenStatistics(len(tails[row]), logprob, kl / len(tails[row]))
-        finally:
-            self.model.train(was_training)
         return found
 
     def fits(
@@ -201,16 +202,28 @@ class TransformersEngine:
         """See ``Engine.usage``: nothing is counted here."""
         return {}
 
-    def _completions(self, drawn: Drawn, stops: Stops) -> list[Completion]:
+    def _completions(self, drawn: Drawn, stops: Stops, with_tokens: bool) -> list[Completion]:
         tokens, logprob_BT = drawn.tokens_BT.tolist(), drawn.logprob_BT.double().cumsum(1).cpu().numpy()
         ends = zip(drawn.length_B.tolist(), drawn.stopped_B.tolist(), strict=True)
         rows = [DrawnRow(tokens[i][:n], logprob_BT[i, :n], stopped) for i, (n, stopped) in enumerate(ends)]
-        return self._tokens.completions(rows, stops.texts)
+        return self._tokens.completions(rows, stops.texts, with_tokens)
 
     def close(self) -> None:
         """Drop the model; on a GPU its memory is given back."""
         self.model = None
         self._release()
+
+
+@contextlib.contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """The model in evaluation mode; afterwards each of its modules is back in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def load_model(path: Path, settings: TransformersEngineSettings) -> Any:

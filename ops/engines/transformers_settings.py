@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from ops.engines.base import Engine
+from ops.engines.base import Engine, PolicyEngine
 from ops.engines.settings import EngineSettings
 
 
@@ -36,3 +36,9 @@ class TransformersEngineSettings(EngineSettings):
         from ops.engines.transformers_engine import TransformersEngine
 
         return TransformersEngine(model_path, self)
+
+    def policy(self, model: Any, tokenizer: Any, model_path: Path) -> PolicyEngine:
+        """See ``EngineSettings.policy``: the model itself is drawn from, in its own dtype and on its own device."""
+        from ops.engines.policy import TransformersPolicy
+
+        return TransformersPolicy(model, tokenizer, self)

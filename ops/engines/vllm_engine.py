@@ -15,7 +15,7 @@ import torch
 
 from ops.engines.base import Fit, SampleRequest, SamplingSettings, TokenStatistics
 from ops.engines.tokens import WINDOW_SAMPLES, DrawnRow, Stops, Tokens, first_line, windows
-from ops.engines.vllm_loading import WHO, create, import_vllm, in_words, release
+from ops.engines.vllm_loading import WHO, create, import_vllm, in_words, pack_heads, release
 from ops.engines.vllm_settings import VllmSettings
 from ops.errors import EngineError
 from ops.types import Completion
@@ -41,6 +41,9 @@ class VllmEngine:
     The engine's core runs in this process. With ``tensor_parallel_size`` above 1 each GPU has a worker process; it
     ends with ``close``, and by itself when this process dies: it waits on a pipe that this process holds open.
 
+    Args:
+        tokenizer: None takes that of the checkpoint.
+
     Raises:
         ModelError: when ``model_path`` is not a safetensors checkpoint with a tokenizer.
         EngineError: when vLLM is not installed, cannot run the model, or finds no memory for its KV cache.
@@ -48,7 +51,7 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, model_path: Path, settings: VllmSettings) -> None:
+    def __init__(self, model_path: Path, settings: VllmSettings, tokenizer: Any = None) -> None:
         self.version = str(import_vllm().__version__)
         if len(OPEN):
             raise EngineError(
@@ -57,7 +60,7 @@ class VllmEngine:
                 remedy="close it first",
             )
         self.settings = settings
-        self._tokens = Tokens.of_folder(model_path, self.name, settings.max_model_len)
+        self._tokens = Tokens.of_folder(model_path, self.name, settings.max_model_len, tokenizer)
         self._running: dict[str, tuple[list[tuple[Any, Any]], Any]] = {}  # by request id: where it goes, its key
         self._numbers = itertools.count()
         self._prompt_tokens = self._cached_tokens = 0
@@ -95,7 +98,8 @@ class VllmEngine:
             )
         stops = self._tokens.stops(settings.stop)
         for finished in self._run(self._asked(requests, settings, stops)):
-            completions = self._completions([output.outputs[0] for _, output in finished], stops)
+            outputs = [output.outputs[0] for _, output in finished]
+            completions = self._completions(outputs, stops, settings.with_tokens)
             yield [(index, j, done) for ((index, j), _), done in zip(finished, completions, strict=True)]
 
     def _asked(
@@ -163,7 +167,9 @@ class VllmEngine:
         """One step of vLLM; what it finishes goes to whoever has asked for it."""
         if self._llm is None or not self._llm.has_unfinished_requests():
             raise EngineError(WHO, "requests are unanswered and vLLM has none left", remedy="was the engine closed?")
-        for output in self._llm.step():
+        with torch.random.fork_rng(devices=[]):  # on a CPU it draws seeds for all from the process's own generator
+            outputs = self._llm.step()
+        for output in outputs:
             finished, key = self._running.pop(output.request_id)
             self._prompt_tokens += len(output.prompt_token_ids)
             self._cached_tokens += output.num_cached_tokens or 0
@@ -177,7 +183,7 @@ class VllmEngine:
         if unfinished and self._llm is not None:
             self._llm.abort_request(unfinished)
 
-    def _completions(self, outputs: Sequence[Any], stops: Stops) -> list[Completion]:
+    def _completions(self, outputs: Sequence[Any], stops: Stops, with_tokens: bool) -> list[Completion]:
         ends = set(stops.ids)
         rows = [
             DrawnRow(
@@ -185,7 +191,7 @@ class VllmEngine:
             )
             for output in outputs
         ]
-        completions = self._tokens.completions(rows, stops.texts)
+        completions = self._tokens.completions(rows, stops.texts, with_tokens)
         for i, (output, done) in enumerate(zip(outputs, completions, strict=True)):
             if output.finish_reason == "stop" and done.finish_reason == "length":
                 # vLLM decodes token by token and has found a stop string that the text decoded as a whole does not
@@ -247,6 +253,31 @@ class VllmEngine:
     def usage(self) -> dict[str, float]:
         """See ``Engine.usage``: tokens of prompts, and those of them that the prefix cache had."""
         return {"prompt_tokens": self._prompt_tokens, "cached_prompt_tokens": self._cached_tokens}
+
+    def reload(self, weights: Iterator[tuple[str, torch.Tensor]]) -> None:
+        """Put other weights in place of the model's; what the prefix cache holds of the old ones is forgotten.
+
+        Args:
+            weights: every tensor of the checkpoint under its name there, in any dtype, on any device.
+
+        Raises:
+            EngineError: when samples are being drawn, the engine is closed, or vLLM does not take the weights.
+        """
+        if self._llm is None or self._running:
+            problem = "is closed" if self._llm is None else f"{len(self._running):,} samples are being drawn"
+            raise EngineError(WHO, f"no weights are taken: {problem}", remedy="finish or close the drawing first")
+        try:
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+            self._llm.apply_model(pack_heads)
+        except Exception as error:
+            raise EngineError(
+                WHO,
+                f"vLLM does not take the weights of the model in training: {first_line(error)}",
+                field="engine.name",
+                remedy="take engine transformers for this model",
+            ) from error
+        if not self._llm.reset_prefix_cache():
+            raise EngineError(WHO, "vLLM did not forget its prefix cache", remedy="set enable_prefix_caching: false")
 
     def close(self) -> None:
         """Stop vLLM's core and its workers and give back their memory; another engine can then be loaded."""

@@ -204,3 +204,16 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def pack_heads(model: Any) -> None:
+    """Let a CPU's matrix product take the output weights anew: ``reload_weights`` passes over a head that is tied.
+
+    It then has the new embedding as its weight and computes with the packed copy of the old one (vLLM 0.32).
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
+
+    for module in model.modules():
+        method = getattr(module, "quant_method", None)
+        if isinstance(method, UnquantizedEmbeddingMethod):
+            method.process_weights_after_loading(module)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from ops.engines.base import Engine
+from ops.engines.base import Engine, PolicyEngine
 from ops.engines.settings import EngineSettings
 
 
@@ -41,3 +41,9 @@ class VllmSettings(EngineSettings):
         from ops.engines.vllm_engine import VllmEngine
 
         return VllmEngine(model_path, self)
+
+    def policy(self, model: Any, tokenizer: Any, model_path: Path) -> PolicyEngine:
+        """See ``EngineSettings.policy``: vLLM holds a copy of the model."""
+        from ops.engines.vllm_policy import VllmPolicy
+
+        return VllmPolicy(model, tokenizer, model_path, self)
