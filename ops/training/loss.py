@@ -107,7 +107,7 @@ def learnt_losses(
     tokens_BT = torch.tensor([[*d.ids, *[pad_id] * (longest - len(d.ids))] for d in part], device=model.device)
     weights_BT = torch.tensor([[*d.weights, *[0.0] * (longest - len(d.ids))] for d in part], device=model.device)
     learnt_BT = weights_BT[:, 1:] != 0
-    with _cast(model.device.type, precision):
+    with cast_to(model.device.type, precision):
         hidden_BTD = model.base_model(input_ids=tokens_BT[:, :-1], use_cache=False).last_hidden_state
         logits = model.get_output_embeddings()(hidden_BTD[learnt_BT])
     losses_L = F.cross_entropy(logits.float(), tokens_BT[:, 1:][learnt_BT], reduction="none")
@@ -146,7 +146,7 @@ def check_precision(device: str, precision: str) -> None:
         )
 
 
-def _cast(device: str, precision: str) -> Any:
+def cast_to(device: str, precision: str) -> Any:
     """Where matrix products are computed in ``precision``; weights, sums of losses and gradients stay float32."""
     import torch
 
