@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from ops.adapt import ADAPTATIONS
 from ops.builtin.sizes import RECIPES
 from ops.engines import ENGINES
+from ops.exploration.answer_mask import check_mask
 from ops.exploration.settings import Exploration
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel
 from ops.selection import FILTERS
@@ -198,6 +199,7 @@ class Experiment(Strict):
                 "exploration.problems_per_step: at most problems.train_per_iteration "
                 f"({problems.train_per_iteration}), got {exploration.problems_per_step}"
             )
+        check_mask(exploration.bonus, self.task)
 
     def _check_replay(self) -> None:
         for field in ("problems", "sampling"):

@@ -64,6 +64,11 @@ class Exploration(Strict):
         if self.mini_batches > self.problems_per_step * self.responses_per_problem:
             most = self.problems_per_step * self.responses_per_problem
             raise ValueError(f"mini_batches: at most the responses of a step ({most}), got {self.mini_batches}")
+        if self.advantage.needs_binary and not self.reward.is_binary:
+            raise ValueError(
+                f"reward.name: one whose rewards are 0 and 1 (verifiable) with advantage {self.advantage.name}, "
+                f"got {self.reward.name}"
+            )
         try:
             self.advantage.check(self.responses_per_problem)
         except ValueError as error:

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Sequence
 from typing import ClassVar
 
+from ops.graders.traced import Span, trimmed
 from ops.types import UNPARSEABLE, Grade, Problem, Verdict
 
 MAX_RESPONSE_CHARS = 20_000
@@ -25,6 +26,8 @@ class Grader(abc.ABC):
     name: ClassVar[str]
     version: ClassVar[str]
     isolated: ClassVar[bool] = False
+    answer_is_part: ClassVar[bool] = True
+    """Whether a response holds a final answer and more; False where the answer is all of it, or none is read."""
 
     @abc.abstractmethod
     def judge(self, problem: Problem, response: str, finished: bool) -> Grade:
@@ -44,6 +47,23 @@ class Grader(abc.ABC):
 
             return grade_in_workers(self, items)
         return [self.judge_safely(*item) for item in items]
+
+    def answer_span(self, problem: Problem, response: str) -> Span | None:
+        """The characters of ``response`` that ``grade`` reads as the final answer of a finished response.
+
+        None where it has none, and where the place cannot be told exactly. Never raises.
+        """
+        text = response[-MAX_RESPONSE_CHARS:]
+        try:
+            span = self.find_answer(problem, text) if self.answer_is_part else None
+        except Exception:  # as in judge_safely
+            return None
+        found = trimmed(text, span) if span else None
+        return (found[0] + len(response) - len(text), found[1] + len(response) - len(text)) if found else None
+
+    def find_answer(self, problem: Problem, response: str) -> Span | None:
+        """``answer_span`` of the last ``MAX_RESPONSE_CHARS`` of a response. May raise; may not hang."""
+        return None
 
     def judge_safely(self, problem: Problem, response: str, finished: bool) -> Grade:
         """``judge``, with every exception turned into an unparseable grade that keeps its reason."""

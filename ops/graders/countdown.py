@@ -13,6 +13,7 @@ class CountdownGrader(Grader):
 
     name: ClassVar[str] = "countdown"
     version: ClassVar[str] = "1"  # the task's grader_version
+    answer_is_part: ClassVar[bool] = False
 
     def judge(self, problem: Problem, response: str, finished: bool) -> Grade:
         from ops.tasks.countdown import Countdown  # tasks import graders

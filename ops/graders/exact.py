@@ -12,6 +12,7 @@ import unicodedata
 from typing import ClassVar
 
 from ops.graders.base import Grader, accepted_answers, graded, quote, unparseable
+from ops.graders.traced import Span
 from ops.types import CORRECT, INCORRECT, Grade, Problem
 
 MAX_ANSWER_CHARS = 500
@@ -43,6 +44,20 @@ class Exact(Grader):
         if answer in wanted:
             return graded(CORRECT, answer, strict)
         return graded(INCORRECT, answer, strict, f"{quote(answer)!r} is not {quote(wanted[0])!r} or an alias")
+
+    def find_answer(self, problem: Problem, response: str) -> Span | None:
+        """What follows the last 'Answer:' of the last line that has one, else the last line."""
+        lines, start = [], 0
+        for line in response.splitlines(keepends=True):
+            if line.strip():
+                lines.append((start + len(line) - len(line.lstrip()), line.strip()))
+            start += len(line)
+        if not lines:
+            return None
+        place, line = next((item for item in reversed(lines) if _MARKER.search(item[1])), lines[-1])
+        after = max((match.end() for match in _MARKER.finditer(line)), default=0)
+        found = line[after:]
+        return (place + after, place + len(line)) if len(found) <= MAX_ANSWER_CHARS and normalise(found) else None
 
 
 def normalise(text: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from ops.graders.base import Grader, accepted_answers, graded, quote, unparseable
 from ops.graders.numeric import canonical_number
+from ops.graders.traced import Span, Traced
 from ops.types import CORRECT, INCORRECT, Grade, Problem
 
 MAX_EXPRESSION_CHARS = 500
@@ -55,6 +56,23 @@ class Expression(Grader):
             return graded(CORRECT, answer, strict is not None)
         reason = f"the value is {quote(answer)}, not {quote(canonical_number(wanted[0] or Fraction(0)))}"
         return graded(INCORRECT, answer, strict is not None, reason)
+
+    def find_answer(self, problem: Problem, response: str) -> Span | None:
+        """The expression; None where taken by itself it would have another value."""
+        traced = Traced.of(response).translate(_LOOKS)
+        for latex, sign in _LATEX:
+            traced = traced.replace(re.compile(re.escape(latex)), (sign,))
+        text = traced.text
+        line = text.rstrip().rpartition("\n")[2]
+        value = value_of(line)
+        if value is not None:
+            found = (len(text.rstrip()) - len(line), len(text.rstrip()))
+        elif (last := _last_span(text)) is not None:
+            value, found = last
+        else:
+            return None
+        start, end = traced.back(*found)
+        return (start, end) if value_of(response[start:end]) == value else None
 
 
 def value_of(text: str) -> Fraction | None:
@@ -104,11 +122,19 @@ def _bounded(value: Fraction) -> Fraction:
 
 def _last_value(text: str) -> Fraction | None:
     """The value of the last expression that has an operator, else of the last number."""
-    spans = [span.strip(" \t,.*/+^-") if _is_open(span) else span for span in _SPAN.findall(text)]
+    last = _last_span(text)
+    return last[0] if last else None
+
+
+def _last_span(text: str) -> tuple[Fraction, Span] | None:
+    """The value of the last expression that has an operator, else of the last number, and where it stands."""
+    matches = list(_SPAN.finditer(text))
+    spans = [match[0].strip(" \t,.*/+^-") if _is_open(match[0]) else match[0] for match in matches]
     for has_operator in (True, False):
-        for span in reversed(spans):
+        for match, span in zip(reversed(matches), reversed(spans), strict=True):
             if bool(_OPERATOR.search(span)) == has_operator and (value := value_of(_trimmed(span))) is not None:
-                return value
+                start = match.start() + match[0].index(_trimmed(span))  # before it there is no digit, so the first
+                return value, (start, start + len(_trimmed(span)))
     return None
 
 

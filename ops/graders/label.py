@@ -13,6 +13,7 @@ class Label(Grader):
 
     name: ClassVar[str] = "label"
     version: ClassVar[str] = "1"
+    answer_is_part: ClassVar[bool] = False
 
     def judge(self, problem: Problem, response: str, finished: bool) -> Grade:
         return unparseable("correctness is known by a recorded label only, and none was given")

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from ops.graders.base import Grader, accepted_answers, graded, quote, unparseable
+from ops.graders.traced import Span
 from ops.types import CORRECT, INCORRECT, Grade, Problem
 
 MAX_ANSWER_CHARS = 500
@@ -46,6 +47,16 @@ class Math(Grader):
             return graded(CORRECT, answer, strict)
         return graded(INCORRECT, answer, strict, f"{quote(answer)} is not {quote(golds[0])}")
 
+    def find_answer(self, problem: Problem, response: str) -> Span | None:
+        """What the last box holds, from the first of several on its line; None without a box: where math-verify finds
+        an answer in prose, it does not say in which characters.
+        """
+        box = _last_box(response)
+        if box is None:
+            return None
+        line, several = _line_of(response, box)
+        return (response.index(_BOXED, line) + len(_BOXED), box[1]) if several else box
+
 
 @lru_cache(maxsize=4096)
 def _parsed_gold(answer: str) -> Any:
@@ -77,9 +88,14 @@ def answer_part(response: str) -> str:
     box = _last_box(response)
     if box is None:
         return response
-    line = response.rfind("\n", 0, response.rfind("\\", 0, box[0])) + 1
-    several = response.count(_BOXED, line, box[1]) > 1
+    line, several = _line_of(response, box)
     return response[line : box[1] + 1] if several else _box(response[slice(*box)])
+
+
+def _line_of(response: str, box: tuple[int, int]) -> tuple[int, bool]:
+    """Where the line starts that a box stands on, and whether there are boxes before it."""
+    line = response.rfind("\n", 0, response.rfind("\\", 0, box[0])) + 1
+    return line, response.count(_BOXED, line, box[1]) > 1
 
 
 def _box(content: str) -> str:

@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import ClassVar
 
 from ops.graders.base import Grader, accepted_answers, graded, quote, unparseable
+from ops.graders.traced import Span, Traced
 from ops.types import CORRECT, INCORRECT, Grade, Problem
 
 PREFIX = "####"
@@ -29,6 +30,7 @@ _NUMBER = re.compile(
 )
 _ANSWER = re.compile(r"^[ \t*]*(?:####|A:|(?:final )?answer:)|\banswer is:?|\\boxed\{", re.IGNORECASE | re.MULTILINE)
 _FRACTION = re.compile(r"\\[dt]?frac\{([0-9]{1,40})\}\{([0-9]{1,40})\}")
+_COMMA = re.compile(re.escape("{,}"))
 _LOOKS = str.maketrans({"−": "-", "–": "-", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u2044": "/"})
 _STRICT_NUMBER = r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
@@ -58,6 +60,13 @@ class Numeric(Grader):
         expected = canonical_number(next(iter(wanted - {None})))  # type: ignore[arg-type]
         return graded(INCORRECT, answer, strict is not None, f"{quote(answer)} is not {quote(expected)}")
 
+    def find_answer(self, problem: Problem, response: str) -> Span | None:
+        """The number, with its sign; None where taken by itself it would be another one."""
+        if self._read_strict(response) is None:
+            return last_number_span(response)
+        end, line = len(response.rstrip()), response.strip().splitlines()[-1]
+        return end - len(line) + len(self.prefix), end
+
     def _read_strict(self, response: str) -> Fraction | None:
         lines = response.strip().splitlines()
         if not lines or any(line.startswith(self.prefix) for line in lines[:-1]):
@@ -68,13 +77,20 @@ class Numeric(Grader):
 
 def read_last_number(text: str) -> Fraction | None:
     """The number a text gives as its answer under flexible extraction, or None."""
-    text = _FRACTION.sub(r"\1/\2", text.translate(_LOOKS).replace("{,}", ","))
-    for marker in reversed(list(_ANSWER.finditer(text))):
-        rest = _SENTENCE_END.split(text[marker.end() : marker.end() + _REST], maxsplit=1)[0]
-        found = list(_numbers(_inside_braces(rest) if marker[0].endswith("{") else rest))
-        if len(found) == 1 and found[0] is not None:
-            return found[0]
-    return next((number for number in reversed(list(_numbers(text))) if number is not None), None)
+    found = _last_number(_FRACTION.sub(r"\1/\2", text.translate(_LOOKS).replace("{,}", ",")))
+    return found[0] if found else None
+
+
+def last_number_span(text: str) -> Span | None:
+    """The characters of the number that ``read_last_number`` reads; None without one, and where they do not hold the
+    same number when they stand alone (in ``\\frac{1}{2}.5`` the number 2.5 is read out of 1/2.5).
+    """
+    traced = Traced.of(text).translate(_LOOKS).replace(_COMMA, (",",)).replace(_FRACTION, (1, "/", 2))
+    found = _last_number(traced.text)
+    if found is None:
+        return None
+    start, end = traced.back(*found[1])
+    return (start, end) if read_last_number(text[start:end]) == found[0] else None
 
 
 def read_number(text: str) -> Fraction | None:
@@ -96,9 +112,23 @@ def canonical_number(value: Fraction) -> str:
     return f"{value.numerator}/{value.denominator}"
 
 
-def _numbers(text: str) -> Iterator[Fraction | None]:
-    """Every number in order; None for dates, divisions by 0, and what is too long to be meant."""
-    return (_value(match) for match in _NUMBER.finditer(text))
+def _last_number(text: str) -> tuple[Fraction, Span] | None:
+    """The answer of a text in plain characters, and where it stands."""
+    for marker in reversed(list(_ANSWER.finditer(text))):
+        rest = _SENTENCE_END.split(text[marker.end() : marker.end() + _REST], maxsplit=1)[0]
+        found = list(_numbers(_inside_braces(rest) if marker[0].endswith("{") else rest))
+        value, (start, end) = found[0] if len(found) == 1 else (None, (0, 0))
+        if value is not None:
+            return value, (marker.end() + start, marker.end() + end)
+    for value, span in reversed(list(_numbers(text))):
+        if value is not None:
+            return value, span
+    return None
+
+
+def _numbers(text: str) -> Iterator[tuple[Fraction | None, Span]]:
+    """Every number in order and where it stands; None for dates, divisions by 0, and what is too long to be meant."""
+    return ((_value(match), match.span()) for match in _NUMBER.finditer(text))
 
 
 def _value(match: re.Match[str]) -> Fraction | None:

@@ -13,6 +13,7 @@ class SudokuGrader(Grader):
 
     name: ClassVar[str] = "sudoku"
     version: ClassVar[str] = "1"  # the task's grader_version
+    answer_is_part: ClassVar[bool] = False
 
     def judge(self, problem: Problem, response: str, finished: bool) -> Grade:
         from ops.tasks.sudoku import Sudoku  # tasks import graders

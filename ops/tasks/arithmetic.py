@@ -21,7 +21,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ops.errors import DatasetError
-from ops.graders.numeric import canonical_number, read_last_number
+from ops.graders.numeric import canonical_number, last_number_span, read_last_number
+from ops.graders.traced import Span
 from ops.tasks.base import Task
 from ops.tasks.expressions import all_expressions, chain_text, count_expressions, draw_expression, steps_of
 from ops.tasks.steps import LARGEST, MAX_RESPONSE_CHARS, read_strict
@@ -124,6 +125,16 @@ class Arithmetic(Task):
         verdict = CORRECT if answer == expected else INCORRECT
         reason = "" if verdict == CORRECT else f"ends with {_shorten(answer)}, not with {expected}"
         return Grade(verdict, verdict if chain is not None else UNPARSEABLE, answer, reason)
+
+    @property
+    def answer_is_part(self) -> bool:
+        return True
+
+    def answer_span(self, problem: Problem, response: str) -> Span | None:
+        """The number that the response ends with, which is also the last result of a chain."""
+        skipped = max(0, len(response) - MAX_RESPONSE_CHARS)
+        span = last_number_span(response[skipped:])
+        return (span[0] + skipped, span[1] + skipped) if span else None
 
     def question(self, problem: Problem) -> str:
         first, *rest = str(problem.data["expression"]).split()

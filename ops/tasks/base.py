@@ -6,6 +6,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ops.graders.traced import Span
 from ops.types import Grade, Problem, Split
 from ops.variants import Strict
 
@@ -56,6 +57,19 @@ class Task(Strict, abc.ABC):
         Tasks whose grader may hang or crash override it: they grade in worker processes.
         """
         return [self.grade(*item) for item in items]
+
+    @property
+    def answer_is_part(self) -> bool:
+        """Whether a response holds a final answer and more; False where the answer is the whole response, or none."""
+        return False
+
+    def answer_span(self, problem: Problem, response: str) -> Span | None:
+        """(first character, the one after the last) of the final answer that ``grade`` reads in a finished response.
+
+        None where ``answer_is_part`` is False, where there is no answer, and where its place cannot be told exactly.
+        Never raises.
+        """
+        return None
 
     @abc.abstractmethod
     def question(self, problem: Problem) -> str:

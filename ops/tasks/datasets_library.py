@@ -17,6 +17,7 @@ from pydantic import Field
 
 from ops.errors import DatasetError
 from ops.graders.base import Grader, Item
+from ops.graders.traced import Span
 from ops.tasks.base import Task
 from ops.tasks.rows import content_hash
 from ops.types import Grade, Problem, Split
@@ -93,6 +94,13 @@ class DatasetTask(Task):
 
     def grade_all(self, items: Sequence[Item]) -> list[Grade]:
         return self.make_grader().grade_all(items)
+
+    @property
+    def answer_is_part(self) -> bool:
+        return self.make_grader().answer_is_part
+
+    def answer_span(self, problem: Problem, response: str) -> Span | None:
+        return self.make_grader().answer_span(problem, response)
 
     def question(self, problem: Problem) -> str:
         return f"{problem.data[self.text_key]}\n\n{self.prompt_suffix()}"

@@ -17,6 +17,7 @@ from ops.graders import GRADERS
 from ops.graders.base import Grader, Item
 from ops.graders.expression import value_of
 from ops.graders.numeric import PREFIX, Numeric, read_number
+from ops.graders.traced import Span
 from ops.tasks.base import Task
 from ops.tasks.grids import CELLS, EMPTY
 from ops.tasks.rows import MAX_ID_CHARS, check_keys, checked_text, content_hash, text_field
@@ -146,6 +147,13 @@ class Jsonl(Task):
 
     def grade_all(self, items: Sequence[Item]) -> list[Grade]:
         return self.make_grader().grade_all(items)
+
+    @property
+    def answer_is_part(self) -> bool:
+        return GRADERS[self.grader].answer_is_part
+
+    def answer_span(self, problem: Problem, response: str) -> Span | None:
+        return self.make_grader().answer_span(problem, response)
 
     def question(self, problem: Problem) -> str:
         asked = self.instruction

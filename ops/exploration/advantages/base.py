@@ -19,6 +19,8 @@ class Advantage(Strict, abc.ABC):
 
     name: str
     version: ClassVar[str]
+    needs_binary: ClassVar[bool] = False
+    """Whether it is defined for rewards of 0 and 1 only (``Reward.is_binary``)."""
 
     @abc.abstractmethod
     def of_group(self, reward_N: np.ndarray, group: Group) -> np.ndarray:
@@ -30,3 +32,14 @@ class Advantage(Strict, abc.ABC):
         Raises:
             ValueError: ``field: what was expected``, the field as in the experiment file behind ``advantage.``.
         """
+
+
+def correct_of(reward_N: np.ndarray) -> np.ndarray:
+    """Which rewards are 1, bool [N].
+
+    Raises:
+        ValueError: when one is neither 0 nor 1.
+    """
+    if not np.isin(reward_N, (0.0, 1.0)).all():
+        raise ValueError("expected rewards of 0 and 1 only")
+    return reward_N == 1.0

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from ops.exploration.classes import answer_classes
 from ops.exploration.group import Group
 from ops.variants import Strict
 
@@ -39,12 +40,13 @@ class Bonus(Strict, abc.ABC):
 
 
 class OutcomeBonus(Bonus):
-    """Base of bonuses by final answer: b(x, a_i).
+    """Base of bonuses by final answer: b(x, a_i). A variant gives its formula, ``of_answers``; all rules are here.
 
     ``coefficient``: c. ``counting``: whether N(x, a) counts the current group (after) or not (before; open in the
     paper: with N >= 1 its min{1, .} would never bind, so before is the default). ``unparseable``: how responses
     without an answer count: all as one answer (one), each as an answer of its own that is never seen again (apart), or
-    not at all, with bonus 0 (not). ``zero_when_all_correct``: bonus 0 where the whole group is correct.
+    not at all (not: their bonus is 0, and the formula is that of a group of the others alone: they are no a_j, and n
+    does not count them). ``zero_when_all_correct``: bonus 0 where the whole group is correct.
     ``mask_answer``: whether the tokens of the final answer itself carry no bonus (None: where the task's answer is a
     part of the response and not all of it).
     """
@@ -58,3 +60,23 @@ class OutcomeBonus(Bonus):
     @property
     def weight(self) -> float:
         return self.coefficient
+
+    @abc.abstractmethod
+    def of_answers(self, seen_N: np.ndarray, class_N: np.ndarray) -> np.ndarray:
+        """The formula alone, for the N >= 1 responses that count.
+
+        Args:
+            seen_N: N(x, a_i), int64.
+            class_N: int64, equal where two answers are the same; an unparseable response as ``unparseable`` says.
+        """
+
+    def of_group(self, group: Group) -> np.ndarray:
+        bonus_N = np.zeros(group.n)
+        if self.zero_when_all_correct and group.correct_N.all():
+            return bonus_N
+        answered_N = np.array([answer is not None for answer in group.answers])
+        counts_N = answered_N if self.unparseable == "not" else np.ones(group.n, dtype=bool)
+        if counts_N.any():
+            class_N = answer_classes(group.answers, apart=self.unparseable == "apart")
+            bonus_N[counts_N] = self.of_answers(group.seen_N[counts_N], class_N[counts_N])
+        return bonus_N

@@ -19,6 +19,8 @@ class Reward(Strict, abc.ABC):
 
     name: str
     version: ClassVar[str]
+    is_binary: ClassVar[bool] = False
+    """Whether every reward is 0 or 1, which some advantages need (``Advantage.needs_binary``)."""
 
     @abc.abstractmethod
     def of_group(self, group: Group) -> np.ndarray:

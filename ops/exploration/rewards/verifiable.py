@@ -15,6 +15,7 @@ class Verifiable(Reward):
 
     name: Literal["verifiable"] = "verifiable"
     version: ClassVar[str] = "1"
+    is_binary: ClassVar[bool] = True
 
     def of_group(self, group: Group) -> np.ndarray:
         return group.correct_N.astype(np.float64)
