@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,13 @@ def save_model(
     tokenizer: Any,
     numbers: dict[str, Any],
     extra_files: Mapping[str, str] | None = None,
+    add: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a Hugging Face folder (safetensors) with its training numbers, whole or not at all.
 
     Args:
         extra_files: texts of further files by name.
+        add: writes more files into the folder, before it appears.
 
     Raises:
         ModelError: when a number is not finite.
@@ -126,6 +128,8 @@ def save_model(
         (folder / NUMBERS).write_text(json.dumps(numbers, indent=2))
         for name, text in (extra_files or {}).items():
             (folder / name).write_text(text)
+        if add is not None:
+            add(folder)
 
 
 def model_row(lab: Lab, fingerprint: str, *, role: str, generates: int, parent: str | None) -> dict[str, Any]:
@@ -194,8 +198,12 @@ def _check_choices(lab: Lab) -> None:
 def _check_trainable(lab: Lab) -> None:
     """What training would refuse, better known before sampling: read from configurations, no weights loaded."""
     experiment, settings = lab.experiment, lab.experiment.training
-    if experiment.iterations == 0 or isinstance(experiment.model, RecordedModel):
+    explores = experiment.exploration
+    if (experiment.iterations == 0 and explores is None) or isinstance(experiment.model, RecordedModel):
         return
+    if explores is not None:  # it trains all weights; the rest of the settings is what it has in common
+        shared = ("precision", "activation_checkpointing")
+        settings = settings.model_copy(update={"lora": None, **{name: getattr(explores, name) for name in shared}})
     from ops.engines.transformers_engine import device_of
     from ops.training.loss import check_precision
     from ops.training.pretrained import check_configuration, configuration_of
@@ -206,9 +214,15 @@ def _check_trainable(lab: Lab) -> None:
         config = new_model(experiment.model.size, 0).config
     else:
         config = configuration_of(lab.model_path(0))
-    check_configuration(config, settings, experiment.model.shown)
-    if settings.precision != "float32":
-        check_precision(device_of(getattr(experiment.engine, "device", "auto")).type, settings.precision)
+    try:
+        check_configuration(config, settings, experiment.model.shown)
+        if settings.precision != "float32":
+            check_precision(device_of(getattr(experiment.engine, "device", "auto")).type, settings.precision)
+    except ModelError as error:
+        if explores is None or error.field is None:
+            raise
+        field = error.field.replace("training.", "exploration.", 1)
+        raise ModelError(error.where, error.problem, field=field, remedy=error.remedy) from None
 
 
 def _stored_parameters(folder: Path) -> int:

@@ -142,7 +142,7 @@ def _train(lab: Lab, iteration: int, model: Any, tokenizer: Any, rows: Iterator[
 
     label = f"iteration {iteration}: fine-tuning"
     settings = lab.experiment.training.bounded(is_builtin=isinstance(lab.experiment.model, BuiltinModel))
-    with torch.random.fork_rng(devices=[]), told_of_memory(label, settings):
+    with torch.random.fork_rng(devices=[]), told_of_memory(label, settings.tokens_per_micro_batch):
         torch.manual_seed(settings.seed)
         objective = settings.objective(model, tokenizer, rows, work, lab.progress)
         return train(

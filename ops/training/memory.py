@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ops.errors import ModelError
-from ops.training.base import TrainingMethod
 
 
 @contextmanager
-def told_of_memory(where: str, settings: TrainingMethod) -> Iterator[None]:
+def told_of_memory(where: str, bound: int | None, section: str = "training") -> Iterator[None]:
     """Say of an allocator's failure what to do about it.
 
     A batch is not cut smaller by itself: with dropout that would make another model of the same settings.
+
+    Args:
+        bound: tokens of a micro-batch; None: whole batches.
+        section: of the experiment file, where the setting stands.
 
     Raises:
         ModelError: names the setting.
@@ -28,12 +31,12 @@ def told_of_memory(where: str, settings: TrainingMethod) -> Iterator[None]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     else:
         return
-    bound = settings.tokens_per_micro_batch
+    smaller = "precision: bfloat16 or lora" if section == "training" else "or precision: bfloat16"
     # Out of the `except`, so that its traceback keeps no tensor of the failed step alive.
     raise ModelError(
         where,
         f"no memory for {f'parts of {bound:,} tokens' if bound else 'a whole batch at once'}: {reason}",
-        field="training.tokens_per_micro_batch",
+        field=f"{section}.tokens_per_micro_batch",
         remedy=f"take {'a lower' if bound else 'one, such as 2048, or a lower'} tokens_per_micro_batch, "
-        "activation_checkpointing: true, precision: bfloat16 or lora; the run goes on at its last checkpoint",
+        f"activation_checkpointing: true, {smaller}; the run goes on at its last checkpoint",
     )

@@ -5,12 +5,23 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
+from typing import Literal, Protocol
 
 from ops.errors import DatasetError
-from ops.training.base import TrainingMethod
 
 
-def learning_rate_at(step: int, steps: int, settings: TrainingMethod) -> float:
+class Scheduled(Protocol):
+    """Settings with a schedule of the learning rate."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def schedule(self) -> Literal["linear", "cosine", "constant"]: ...
+
+
+def learning_rate_at(step: int, steps: int, settings: Scheduled) -> float:
     """Of optimiser step 0..steps-1: a linear warm-up, times the schedule's share of the largest learning rate."""
     warm = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
     match settings.schedule:
