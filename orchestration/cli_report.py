@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ops.errors import StorageError
+from ops.errors import ExperimentError, StorageError
 from ops.lab import PROJECT, Lab, home_folder, named_experiment
 from ops.plan import make_plan
 from ops.storage.atomic import write_text_atomically
@@ -25,13 +25,12 @@ def show_report(names: list[str], *, next_steps: bool = True) -> None:
         ExperimentError: when a file cannot be used.
         StorageError: when nothing is measured yet.
     """
-    from ops.reporting.summary import summarise
     from ops.reporting.table import terminal_report, terminal_table
+    from ops.stages.report import summary_of
 
-    labs = [_bench(name) for name in names]
-    summaries = [summarise(lab.experiment, lab.plan, lab.store) for lab in labs]
+    summaries = [summary_of(_bench(name)) for name in names]
     for name, summary in zip(names, summaries, strict=True):
-        if not summary.iterations:
+        if not summary.is_measured:
             raise StorageError(f"experiment {name}", "has no results yet", remedy=f"mindgap run {name}")
     _console().print(terminal_report(summaries[0]) if len(summaries) == 1 else terminal_table(summaries))
     if next_steps:
@@ -49,7 +48,7 @@ def write_page(name: str, path: Path) -> None:
 
     lab = _bench(name)
     summary, html = page_of(lab)
-    if not summary.iterations:
+    if not summary.is_measured:
         raise StorageError(f"experiment {name}", "has no results yet", remedy=f"mindgap run {name}")
     _write(path, html)
 
@@ -58,7 +57,7 @@ def show_comparison(names: list[str], iteration: int | None, html: Path | None) 
     """Print the comparison of two or more experiments; with ``html`` write its page as well.
 
     Raises:
-        ExperimentError: when a file cannot be used, or fewer than two experiments are named.
+        ExperimentError: when a file cannot be used, has exploration, or fewer than two experiments are named.
         StorageError: when there is no iteration at which all are measured.
     """
     from ops.reporting.compare import compare
@@ -67,6 +66,13 @@ def show_comparison(names: list[str], iteration: int | None, html: Path | None) 
     from ops.reporting.summary import summarise
 
     labs = [_bench(name) for name in names]
+    for lab in labs:
+        if lab.experiment.exploration is not None:
+            raise ExperimentError(
+                "mindgap compare",
+                f"{lab.experiment.name} has exploration and no iterations to compare",
+                remedy="make its arms a study of exploration, which pairs them by problem and seed",
+            )
     found = compare(labs, iteration)
     console = _console()
     console.print(terminal_comparison(found))

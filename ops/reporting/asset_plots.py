@@ -17,6 +17,8 @@ import polars as pl
 
 from ops.reporting import asset_drawings as one
 from ops.reporting import asset_drawings_changes as several
+from ops.reporting import asset_drawings_exploration as exploration
+from ops.reporting import dynamics_plots
 from ops.storage.atomic import atomic_file
 from ops.storage.layout import latest_manifest, materialization_folder, read_manifest, table_folder
 from ops.types import StageResult
@@ -45,6 +47,10 @@ PLOTS: dict[str, Callable[[Any, Any], bool]] = {
     "scaling_laws": several.scaling_laws,
     "cross_verification": several.cross_verification,
     "arm_metrics": several.arm_metrics,
+    "policy_steps": exploration.policy_steps,
+    "rollouts": exploration.rollouts,
+    "training_dynamics": dynamics_plots.training_dynamics,
+    "policy_evaluation": exploration.policy_evaluation,
 }
 """By table: draws into matplotlib's axes; False where there is nothing to show."""
 
@@ -55,6 +61,8 @@ TABLE_OF = {
     "base_model": "models",
     "model": "models",
     "scaling_law": "scaling_laws",
+    "policy": "policy_steps",
+    "evaluation": "policy_evaluation",
 }
 """Tables of the assets that are not called like their table."""
 
@@ -110,7 +118,7 @@ def asset_plot(home: Path, result: StageResult) -> Path | None:
             return path
         if not _data(home, table, result.fingerprint).is_file():
             return None
-        iteration = int(group.removeprefix("iteration_")) if group else None
+        iteration = int(group.removeprefix("iteration_")) if group.startswith("iteration_") else None
         data = draw(Source(home, result.experiment, table, result.fingerprint, iteration))
         if data is None:
             return None

@@ -49,7 +49,7 @@ def html_page(summary: Summary, examples: Sequence[Example], flips: Sequence[Fli
     """
     from markupsafe import Markup
 
-    template = page_template(TEMPLATE, cut=_cut, svg=Markup)
+    template = page_template(TEMPLATE, cut=cut, svg=Markup)
     found = summary.trajectory
     return template.render(
         summary=summary,
@@ -147,7 +147,8 @@ def _undefined(cell: dict[str, Any]) -> bool:
     return all(cell[name] is None or math.isnan(cell[name].value) for name in ("previous", "base"))
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text as far as pages show it, and how long it is."""
     return text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]} … ({len(text):,} characters in all)"
 
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from ops.config import Experiment
 from ops.models import BuiltinModel
-from ops.plan import CODE_VERSIONS, ESTIMATED_ASSETS, ITERATION_ASSETS, Plan, asset_name
+from ops.plan import (
+    CODE_VERSIONS,
+    ESTIMATED_ASSETS,
+    EXPLORATION_ASSETS,
+    ITERATION_ASSETS,
+    Plan,
+    asset_name,
+    exploration_asset,
+)
 from ops.storage import layout
 from ops.storage.store import Store
 
@@ -41,6 +49,7 @@ def read_provenance(
     final = experiment.iterations if last is None else last
     places: list[tuple[str, int | None]] = [("problems", None), ("base_model", None)]
     places += [(asset, k) for k in range(final + 1) for asset in ITERATION_ASSETS]
+    places += [(exploration_asset(asset), None) for asset in EXPLORATION_ASSETS]
     places.append(("saturation", None))
     rows = []
     for asset, iteration in places:
@@ -59,7 +68,7 @@ def _row(asset: str, name: str, manifest: dict, experiment: Experiment) -> Prove
     return ProvenanceRow(
         asset=name,
         fingerprint=manifest["fingerprint"],
-        code_version=manifest.get("code_version") or CODE_VERSIONS[asset],
+        code_version=manifest.get("code_version") or CODE_VERSIONS[asset.rpartition("/")[2]],
         seed=_seeds(asset, experiment) if seed is None else str(seed),
         run_id=manifest.get("run_id") or "",
         reused=bool(manifest.get("reused")),
@@ -83,5 +92,7 @@ def _seeds(asset: str, experiment: Experiment) -> str:
         "finetune_data": experiment.training,
         "model": experiment.training,
         "stopping_rules": None,
+        "exploration/policy": experiment.exploration,
+        "exploration/rollouts": experiment.exploration,
     }[asset]
     return "" if part is None else str(part.seed)

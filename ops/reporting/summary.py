@@ -104,6 +104,11 @@ class Summary:
     trajectory: Trajectory
 
     @property
+    def is_measured(self) -> bool:
+        """Whether anything is there to report."""
+        return bool(self.iterations)
+
+    @property
     def is_finished(self) -> bool:
         """Whether nothing more will be measured: every iteration that belongs to the experiment is."""
         last = self.planned_iterations if self.stopped is None else self.stopped[0]
@@ -137,8 +142,8 @@ def summarise(experiment: Experiment, plan: Plan, store: Store) -> Summary:
     return Summary(
         name=experiment.name,
         hypothesis=" ".join(experiment.hypothesis.split()),
-        model=_model_words(experiment),
-        task=_words(experiment.task),
+        model=model_words(experiment),
+        task=variant_words(experiment.task),
         arm=arm_words(experiment),
         kind=kind_of(experiment),
         training_rule=training_rule(experiment),
@@ -241,7 +246,8 @@ def _metrics(frame: pl.DataFrame) -> dict[tuple[str, int | None], Interval]:
     return {(row["metric"], row["k"]): interval_of(row) for row in rows}
 
 
-def _model_words(experiment: Experiment) -> str:
+def model_words(experiment: Experiment) -> str:
+    """The base model: ``built-in countdown model, size s, 1,500 steps, seed 0``."""
     model = experiment.model
     if isinstance(model, BuiltinModel):
         return f"built-in {model.recipe} model, size {model.size}, {model.steps:,} steps, seed {model.seed}"
@@ -254,6 +260,7 @@ def _model_words(experiment: Experiment) -> str:
     return model.path if model.kind == "folder" else f"{model.shown} of the model registry"
 
 
-def _words(variant: Any) -> str:
+def variant_words(variant: Any) -> str:
+    """Name and parameters: ``countdown (numbers 3)``."""
     settings = ", ".join(f"{key} {value}" for key, value in variant.model_dump().items() if key != "name")
     return f"{variant.name} ({settings})" if settings else str(variant.name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ops.reporting.exploration_summary import ExplorationSummary
+from ops.reporting.exploration_table import evaluation_table, terminal_exploration
 from ops.reporting.summary import IterationSummary, Summary
 from ops.reporting.words import NOTHING, ORGANISM, interval, number, percent
 from ops.types import Interval
@@ -17,22 +19,25 @@ WIDE_COLUMNS = 94
 """Narrower terminals get the intervals below the values."""
 
 
-def terminal_table(summaries: Sequence[Summary]) -> Group:
-    """A Rich renderable: one table per experiment, a row per iteration, the answer below it."""
+def terminal_table(summaries: Sequence[Summary | ExplorationSummary]) -> Group:
+    """A Rich renderable: one table per experiment, a row per iteration (or evaluated model), the answer below it."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
 
     parts: list = []
     for summary in summaries:
-        parts += [_Fitting(summary), Padding(Text(summary.answer), (0, 0, 1, 0))]
+        parts.append(evaluation_table(summary) if isinstance(summary, ExplorationSummary) else _Fitting(summary))
+        parts.append(Padding(Text(summary.answer), (0, 0, 1, 0)))
     if any(summary.builtin for summary in summaries):
         parts.append(Text(ORGANISM, style="dim"))
     return Group(*parts)
 
 
-def terminal_report(summary: Summary) -> Group:
+def terminal_report(summary: Summary | ExplorationSummary) -> Group:
     """Everything about one experiment: its question and answer, then a compact table for each question."""
+    if isinstance(summary, ExplorationSummary):
+        return terminal_exploration(summary)
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text

@@ -32,19 +32,19 @@ def key_figures(summary: Summary) -> list[Tile]:
     first, last = summary.iterations[0], summary.iterations[-1]
     tiles = []
     if summary.changes is None:
-        tiles.append(_tile("Accuracy", first.accuracy, f"iteration {first.iteration}", sign=False))
+        tiles.append(level_tile("Accuracy", first.accuracy, f"iteration {first.iteration}", sign=False))
     else:
         changes = summary.changes
         note = f"{number(first.accuracy.value)} → {number(last.accuracy.value)}"
-        tiles.append(_change("Change in accuracy", changes.accuracy, note))
+        tiles.append(change_tile("Change in accuracy", changes.accuracy, note))
         ends = [item.pass_at_k.get(changes.k) for item in (first, last)]
         note = " → ".join(number(item.value) for item in ends if item is not None)
-        tiles.append(_change(f"Change in pass@{changes.k}", changes.pass_at_k, note))
+        tiles.append(change_tile(f"Change in pass@{changes.k}", changes.pass_at_k, note))
     note = last.primary.label
     if last is not first:
         other = "" if first.primary.label == last.primary.label else f" ({first.primary.label})"
         note += f", {number(first.primary.gap.value, sign=True)}{other} at iteration {first.iteration}"
-    tiles.append(_tile(f"Gap at iteration {last.iteration}", last.primary.gap, note))
+    tiles.append(level_tile(f"Gap at iteration {last.iteration}", last.primary.gap, note))
     found = summary.trajectory
     drift = found.column("verifier_metrics", "score_drift", verifier=found.verifier) if found.verifier else []
     tiles += _ended(f"Score drift of {found.verifier}", drift, "mean score − accuracy")
@@ -59,15 +59,16 @@ def _ended(title: str, points: Points, unit: str) -> list[Tile]:
         return []
     (first, before), (last, after) = points[0], points[-1]
     was = f", {number(before.value, sign=True)} at iteration {first}" if first != last else ""
-    return [_tile(f"{title} at iteration {last}", after, unit + was)]
+    return [level_tile(f"{title} at iteration {last}", after, unit + was)]
 
 
-def _tile(title: str, item: Interval, note: str, sign: bool = True) -> Tile:
+def level_tile(title: str, item: Interval, note: str, sign: bool = True) -> Tile:
     """Of a level: where it lies says nothing of whether it moved, so it has no direction."""
     value, _, ends = interval(item, sign=sign).partition(" ")
     return Tile(title, value, ends, note)
 
 
-def _change(title: str, item: Interval, note: str) -> Tile:
+def change_tile(title: str, item: Interval, note: str) -> Tile:
+    """Of a change: its direction is known where the interval excludes 0."""
     direction = "up" if item.low > 0 else "down" if item.high < 0 else ""
-    return replace(_tile(title, item, note), direction=direction)
+    return replace(level_tile(title, item, note), direction=direction)

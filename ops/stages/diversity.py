@@ -60,7 +60,7 @@ def problem_values(lab: Lab, iteration: int, splits: tuple[str, ...] = SPLITS) -
     for split in splits:
         responses = responses_in(frame, split)
         if responses.problem_ids:
-            values = _of_answers(responses) | {("self_bleu", None): _self_bleu(responses.problem_ids, texts[split])}
+            values = answer_values(responses) | {("self_bleu", None): _self_bleu(responses.problem_ids, texts[split])}
             found[split] = ProblemValues(responses, values)
     return found
 
@@ -73,12 +73,12 @@ def measure_diversity(lab: Lab, iteration: int) -> StageResult:
         rows = []
         for split, found in problem_values(lab, iteration).items():
             intervals = mean_intervals(
-                {_key(metric): value_P for metric, value_P in found.value_P.items()},
+                {metric_key(metric): value_P for metric, value_P in found.value_P.items()},
                 bootstrap_of(lab, found.responses),
                 confidence,
             )
             for (metric, k), value_P in found.value_P.items():
-                interval = intervals[_key((metric, k))]
+                interval = intervals[metric_key((metric, k))]
                 about = {"split": split, "metric": metric, "k": k, "n_problems": int((~np.isnan(value_P)).sum())}
                 rows.append(without_nan({**about, "value": interval.value, "low": interval.low, "high": interval.high}))
         return pl.DataFrame(rows, schema=polars_schema("diversity_metrics"))
@@ -92,20 +92,20 @@ def _shown(frame: pl.DataFrame) -> dict[str, Any]:
     ends = {None, shown["k"].min(), shown["k"].max()}
     numbers = {}
     for row in shown.iter_rows(named=True):
-        name = _key((row["metric"], row["k"]))
+        name = metric_key((row["metric"], row["k"]))
         numbers[name] = row["value"]
         if row["k"] in ends:
             numbers |= {f"{name}_low": row["low"], f"{name}_high": row["high"]}
     return numbers
 
 
-def _key(metric: Metric) -> str:
+def metric_key(metric: Metric) -> str:
     """``pass_at_k``, 64 -> ``pass_at_64``."""
     name, k = metric
     return name if k is None else f"{name.removesuffix('_k')}_{k}"
 
 
-def _of_answers(responses: Responses) -> dict[Metric, np.ndarray]:
+def answer_values(responses: Responses) -> dict[Metric, np.ndarray]:
     """Values [P] of what grades and answers say, NaN where a problem has fewer than k responses.
 
     Where no response of the split has an answer (recorded labels are the truth, say) nothing is known of how many are

@@ -1,4 +1,4 @@
-"""The report: one HTML page and one plot, made from the tables of every iteration."""
+"""The report: one HTML page and one plot, made from the tables of every iteration, or of exploration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ops.storage.schemas import polars_schema
 from ops.types import StageResult
 
 if TYPE_CHECKING:
+    from ops.reporting.exploration_summary import ExplorationSummary
     from ops.reporting.summary import Summary
 
 
@@ -24,11 +25,16 @@ def write_report(lab: Lab) -> StageResult:
     plot = html.with_suffix(".png")
 
     def write() -> pl.DataFrame:
+        from ops.reporting.exploration_plots import exploration_png
+        from ops.reporting.exploration_summary import ExplorationSummary
         from ops.reporting.plots import plot_png
 
         summary, page = page_of(lab)
         write_text_atomically(html, page)
-        plot_png(summary, plot)
+        if isinstance(summary, ExplorationSummary):
+            exploration_png(summary, plot)
+        else:
+            plot_png(summary, plot)
         row = {
             "answer": summary.answer,
             "html_path": str(html.relative_to(lab.store.home)),
@@ -44,18 +50,35 @@ def write_report(lab: Lab) -> StageResult:
     return lab.materialise("reports", "report", None, write, metadata)
 
 
-def page_of(lab: Lab) -> tuple[Summary, str]:
+def summary_of(lab: Lab) -> Summary | ExplorationSummary:
+    """What is known of the experiment.
+
+    Raises:
+        StorageError: when a table is damaged.
+    """
+    from ops.reporting.exploration_summary import summarise_exploration
+    from ops.reporting.summary import summarise
+
+    read = summarise if lab.experiment.exploration is None else summarise_exploration
+    return read(lab.experiment, lab.plan, lab.store)
+
+
+def page_of(lab: Lab) -> tuple[Summary | ExplorationSummary, str]:
     """What is known of the experiment, and its page as HTML.
 
     Raises:
         StorageError: when a table is damaged.
     """
     from ops.reporting.examples import examples_of
+    from ops.reporting.exploration_examples import policy_examples
+    from ops.reporting.exploration_page import exploration_page
+    from ops.reporting.exploration_summary import ExplorationSummary
     from ops.reporting.flips import flips_of
     from ops.reporting.page import html_page
-    from ops.reporting.summary import summarise
 
+    summary = summary_of(lab)
+    if isinstance(summary, ExplorationSummary):
+        return summary, exploration_page(summary, policy_examples(lab))
     bench = lab.experiment, lab.plan, lab.store
-    summary = summarise(*bench)
     flips = flips_of(*bench, tuple(item.iteration for item in summary.iterations))
     return summary, html_page(summary, examples_of(*bench), flips)

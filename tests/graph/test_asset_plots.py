@@ -24,6 +24,9 @@ WITHOUT = {
     "findings": "words",
     "scaling_points": "part of scaling_law",
     "training_steps": "drawn for the model",
+    "exploration_metrics": "the study's report has its own",
+    "exploration_differences": "the study's report has its own",
+    "bandit_regret": "the page of its own",
     "arm_differences": "beside arm_metrics, which is drawn",
 }
 
@@ -51,7 +54,11 @@ def made_up(table: str) -> pl.DataFrame:
             "scaling_laws": "relative_gap",
             "selection_metrics": "precision",
             "arm_metrics": "accuracy",
+            "policy_evaluation": "pass_at_k",
+            "training_dynamics": "solved_questions",
         },
+        "sampler": "policy",
+        "questions": "all",
     }
     frame = pl.DataFrame(columns)
     for name, value in known.items():

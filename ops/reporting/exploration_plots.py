@@ -1,0 +1,159 @@
+"""What training did to a policy, one panel a question; every function says whether it found anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.reporting.exploration_summary import ExplorationSummary
+from ops.reporting.plots import GREY, MARKERS, SERIES, STYLE, ramp
+from ops.reporting.trajectory_plots import Line, draw_lines, legend_above, spread
+from ops.storage.atomic import atomic_file
+from ops.types import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKED_STEPS = 24
+"""A curve of training with at most so many points has markers."""
+
+
+def level(found: ExplorationSummary) -> str:
+    """``95 % intervals``."""
+    return f"{100 * found.confidence:g} % intervals"
+
+
+def pass_at_k(axes: Axes, found: ExplorationSummary) -> bool:
+    """Base model and trained policy with bands, snapshots as thin lines, against k on a logarithmic axis."""
+    ks = found.ks
+    for step in found.evaluated:
+        y = [found.value(step, "pass_at_k", k) for k in ks]
+        known = [(k, item) for k, item in zip(ks, y, strict=True) if item is not None and not math.isnan(item.value)]
+        if not known:
+            continue
+        x, items = [k for k, _ in known], [item for _, item in known]
+        is_end = step in (0, found.final)
+        color = GREY if step == 0 else SERIES[0] if step == found.final else ramp(step / found.final)
+        style = {"linewidth": 1.6, "marker": "s" if step == 0 else "o"} if is_end else {"linewidth": 0.8, "alpha": 0.7}
+        axes.plot(x, [item.value for item in items], color=color, label=step_words(found, step), **style)
+        if is_end:
+            axes.fill_between(
+                x, [item.low for item in items], [item.high for item in items], color=color, alpha=0.15, linewidth=0
+            )
+    if not ks:
+        return False
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.minorticks_off()
+    axes.set_xlabel(f"k, responses drawn (bands: {level(found)})")
+    axes.set_ylabel("pass@k")
+    legend_above(axes)
+    return True
+
+
+def step_words(found: ExplorationSummary, step: int) -> str:
+    """``base model``, ``step 25``, ``trained (step 100)``."""
+    return "base model" if step == 0 else f"trained (step {step:,})" if step == found.final else f"step {step:,}"
+
+
+def pass_at_some_k(axes: Axes, found: ExplorationSummary) -> bool:
+    """pass@k over training, for the smallest, a middle and the largest k."""
+    return _over_evaluations(axes, found, {f"k = {k}": ("pass_at_k", k) for k in spread(found.ks)}, "pass@k")
+
+
+def distinct(axes: Axes, found: ExplorationSummary) -> bool:
+    """Distinct answers in the largest k, and the correct ones among them."""
+    if not found.ks:
+        return False
+    k = found.ks[-1]
+    named = {"distinct answers": ("distinct_answers_in_k", k), "distinct and correct": ("distinct_correct_in_k", k)}
+    return _over_evaluations(axes, found, named, f"expected number in {k} responses")
+
+
+def answer_entropy(axes: Axes, found: ExplorationSummary) -> bool:
+    """Of the answers to one evaluation problem."""
+    return _over_evaluations(axes, found, {"": ("answer_entropy_nats", None)}, "answer entropy (nats)")
+
+
+def unparseable(axes: Axes, found: ExplorationSummary) -> bool:
+    """Evaluation responses whose answer cannot be read."""
+    return _over_evaluations(axes, found, {"": ("unparseable_fraction", None)}, "share of responses")
+
+
+def _over_evaluations(
+    axes: Axes, found: ExplorationSummary, metrics: Mapping[str, tuple[str, int | None]], what: str
+) -> bool:
+    """Metrics of ``policy_evaluation`` against steps, by label, with error bars."""
+    lines = []
+    for label, (metric, k) in metrics.items():
+        points: list[tuple[int, Interval]] = []
+        for step in found.evaluated:
+            item = found.value(step, metric, k)
+            if item is not None and not math.isnan(item.value):
+                points.append((step, item))
+        lines.append(Line(label, points))
+    return draw_lines(axes, lines, what, found.confidence, "step")
+
+
+def rollout_accuracy(axes: Axes, found: ExplorationSummary) -> bool:
+    """Of the responses drawn in training, and how many of their groups teach nothing."""
+    named = {
+        "accuracy": "accuracy",
+        "groups all right": "all_correct_fraction",
+        "groups all wrong": "all_wrong_fraction",
+    }
+    return _over_steps(axes, found, named, "share")
+
+
+def policy_entropy(axes: Axes, found: ExplorationSummary) -> bool:
+    """Of the next-token distributions."""
+    return _over_steps(axes, found, {"": "entropy_nats"}, "entropy (nats per token)")
+
+
+def kl(axes: Axes, found: ExplorationSummary) -> bool:
+    """To the base model, k3 estimator."""
+    return _over_steps(axes, found, {"": "kl_to_base_nats"}, "KL to the base model (nats per token)")
+
+
+def bonus(axes: Axes, found: ExplorationSummary) -> bool:
+    """Mean reward and mean bonus of the step's responses, the bonus before its coefficient."""
+    return _over_steps(axes, found, {"reward": "mean_reward", "bonus": "mean_bonus"}, "mean over responses")
+
+
+def _over_steps(axes: Axes, found: ExplorationSummary, columns: Mapping[str, str], what: str) -> bool:
+    """Columns of ``policy_steps`` by label: one number a step, so there are no intervals."""
+    drawn = 0
+    for place, (label, column) in enumerate(columns.items()):
+        points = found.over_steps(column)
+        if points:
+            marker = MARKERS[place] if len(points) <= MARKED_STEPS else None
+            axes.plot(*zip(*points, strict=True), color=SERIES[place], marker=marker, linewidth=1.1, label=label)
+            drawn += 1
+    if not drawn:
+        return False
+    axes.set_xlabel("step")
+    axes.set_ylabel(what)
+    if len(columns) > 1:
+        legend_above(axes)
+    return True
+
+
+def exploration_png(found: ExplorationSummary, path: Path) -> Path:
+    """pass@k, accuracy and entropy in training side by side, for the UI and for papers. Returns ``path``."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**STYLE, "figure.constrained_layout.use": False}):
+        figure = Figure(figsize=(10.8, 3.3))
+        FigureCanvasAgg(figure)
+        figure.subplots_adjust(left=0.06, right=0.99, bottom=0.15, wspace=0.28)
+        for panel, draw in zip(figure.subplots(1, 3), (pass_at_k, rollout_accuracy, policy_entropy), strict=True):
+            if not draw(panel, found):
+                panel.text(0.5, 0.5, "not measured", ha="center", va="center", transform=panel.transAxes)
+        with atomic_file(Path(path)) as staging:  # tight: legends stand above the panels, of as many rows as they need
+            options: Any = {"format": "png", "dpi": 200, "facecolor": "white", "metadata": {"Software": None}}
+            figure.savefig(staging, bbox_inches="tight", **options)
+    return Path(path)
