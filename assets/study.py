@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.arms import ARM_STAGES, opened_arms
 from assets.common import OWNERS, iteration_key
+from assets.exploration_study import EXPLORATION_STAGES, opened_exploration
 from assets.metadata import shown
 from ops.errors import MindgapError
 from ops.gpu_ops import CPU_TAGS
@@ -28,7 +29,7 @@ Stage = Callable[[Any], Sequence[StageResult]]
 """Takes the bench of a study."""
 
 Stages = Mapping[str, tuple[Stage, set[str], tuple[str, ...], str]]
-"""By asset: what it runs, its kinds, the assets of iterations that it reads, its description."""
+"""By asset: what it runs, its kinds, the assets that it reads (of iteration 0, or by a whole name), its description."""
 
 STAGES: Stages = {
     "scaling_law": (
@@ -73,7 +74,7 @@ def _asset(
     @dg.asset(
         key=dg.AssetKey(name),
         group_name=STUDY_GROUP,
-        deps=[*(dg.AssetKey(other) for other in upstream), *(iteration_key(0, asset) for asset in read)],
+        deps=[*(dg.AssetKey(other) for other in upstream), *(_read_key(asset) for asset in read)],
         owners=OWNERS,
         kinds=kinds,
         description=description,
@@ -97,6 +98,11 @@ def _asset(
         yield dg.MaterializeResult(metadata=metadata_of(results), data_version=dg.DataVersion(version))
 
     return over_experiments
+
+
+def _read_key(asset: str) -> dg.AssetKey:
+    """``gap_metrics`` -> ``iteration_0/gap_metrics``; ``exploration/evaluation`` is a whole name."""
+    return dg.AssetKey(asset.split("/")) if "/" in asset else iteration_key(0, asset)
 
 
 def opened_studies(context: dg.AssetExecutionContext, names: Sequence[str]) -> list[StudyBench] | None:
@@ -145,5 +151,13 @@ cross_verification = _asset("cross_verification", (), STAGES, opened_studies)
 study_report = _asset("study_report", ("scaling_law", "cross_verification"), STAGES, opened_studies)
 arm_comparison = _asset("arm_comparison", (), ARM_STAGES, opened_arms)
 arms_report = _asset("arms_report", ("arm_comparison",), ARM_STAGES, opened_arms)
+exploration_comparison = _asset("exploration_comparison", (), EXPLORATION_STAGES, opened_exploration)
 
-STUDY_ASSETS = [scaling_law, cross_verification, study_report, arm_comparison, arms_report]
+STUDY_ASSETS = [
+    scaling_law,
+    cross_verification,
+    study_report,
+    arm_comparison,
+    arms_report,
+    exploration_comparison,
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,26 +20,19 @@ from ops.study import LABEL, MAX_LABEL
 from ops.variants import FromList, Seed, Strict
 
 Seeded = Literal["sampling", "training", "problems", "model"]
-MERGED = ("training", "problems", "sampling")
-"""Mappings of which an arm gives only the fields in which it differs; every other field it gives whole."""
-
 SHARED = ("task", "statistics")
 """What arms that are compared problem by problem cannot differ in."""
 
 
-class ArmStudy(Strict):
-    """What a researcher writes in ``studies/NAME.yaml`` to compare arms. The hypothesis comes first.
-
-    ``experiment`` holds the fields of an experiment that all arms share; ``arms`` by label those that replace them.
-    ``seeds`` are given to every part listed in ``seeded``. ``reference``: the arm that the answer compares with.
-    """
+class SeededStudy(Strict):
+    """What studies of arms and of exploration share: fields for all, fields of each arm, and seeds."""
 
     name: str = Field(pattern=NAME_PATTERN)
     hypothesis: str = Field(min_length=10)
     experiment: dict[str, Any]
     arms: dict[str, dict[str, Any]] = Field(min_length=1)
     seeds: FromList[tuple[Seed, ...]] = Field(min_length=1)
-    seeded: FromList[tuple[Seeded, ...]] = ("sampling", "training")
+    seeded: FromList[tuple[str, ...]]
     reference: str | None = None
 
     @field_validator("arms", mode="before")
@@ -48,19 +42,45 @@ class ArmStudy(Strict):
         return {key: {} if item is None else item for key, item in value.items()} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def _combinations(self) -> ArmStudy:
-        for label in self.arms:
-            if not re.match(LABEL, label):
-                raise ValueError(f"arms: labels of at most 31 lower-case letters, digits, - and _, got {label!r}")
+    def _combinations(self) -> SeededStudy:
+        check_labels("arms", self.arms)
         for name in ("seeds", "seeded"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ValueError(f"{name}: each one once")
         if self.reference is not None and self.reference not in self.arms:
             raise ValueError(f"reference: one of the arms ({', '.join(self.arms)}), got {self.reference}")
-        for label, seed in itertools.product(self.arms, self.seeds):
-            if len(full := self.experiment_name(label, seed)) > MAX_LABEL:
+        for full in self.experiment_names():
+            if len(full) > MAX_LABEL:
                 raise ValueError(f"name: shorter, because the experiment {full} may have {MAX_LABEL} characters")
         return self
+
+    def experiment_names(self) -> Iterator[str]:
+        """Of all experiments."""
+        raise NotImplementedError
+
+
+def check_labels(field: str, labels: Iterable[str]) -> None:
+    """Refuse labels that cannot be a part of an experiment's name.
+
+    Raises:
+        ValueError: in the form that ``ops.explain`` reads.
+    """
+    for label in labels:
+        if not re.match(LABEL, label):
+            raise ValueError(f"{field}: labels of at most 31 lower-case letters, digits, - and _, got {label!r}")
+
+
+class ArmStudy(SeededStudy):
+    """What a researcher writes in ``studies/NAME.yaml`` to compare arms. The hypothesis comes first.
+
+    ``experiment`` holds the fields of an experiment that all arms share; ``arms`` by label those that replace them.
+    ``seeds`` are given to every part listed in ``seeded``. ``reference``: the arm that the answer compares with.
+    """
+
+    seeded: FromList[tuple[Seeded, ...]] = ("sampling", "training")
+
+    def experiment_names(self) -> Iterator[str]:
+        return (self.experiment_name(*place) for place in itertools.product(self.arms, self.seeds))
 
     def experiment_name(self, arm: str, seed: int) -> str:
         """``iterate-self-s0``."""

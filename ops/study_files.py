@@ -25,6 +25,8 @@ from ops.experiment_files import (
     with_paths,
 )
 from ops.explain import explain
+from ops.exploration_files import load_exploration
+from ops.exploration_study import LoadedExploration
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel
 from ops.study import LoadedStudy, Member, Study, StudyModel, StudyTask, crossed_label
 from ops.yaml_file import read_mapping
@@ -32,14 +34,21 @@ from ops.yaml_file import read_mapping
 REMEDY = "see docs/studies.md for every field, or copy studies/builtin.yaml"
 
 
-def load_any_study(path: str | Path) -> LoadedStudy | LoadedArms:
-    """Read, validate and expand one file of ``studies/``: a study of arms where it has the key ``arms``.
+AnyStudy = LoadedStudy | LoadedArms | LoadedExploration
+
+
+def load_any_study(path: str | Path) -> AnyStudy:
+    """Read, validate and expand one file of ``studies/``: a study of arms where it has the key ``arms``, of exploration
+    where it has ``tasks`` as well.
 
     Raises:
-        ExperimentError: as ``load_study`` and ``ops.arms_files.load_arms`` do.
+        ExperimentError: as ``load_study``, ``ops.arms_files.load_arms`` and ``load_exploration`` do.
     """
     path = Path(path)
-    return load_arms(path) if "arms" in read_mapping(path, shown_path(path)) else load_study(path)
+    keys = read_mapping(path, shown_path(path))
+    if "arms" not in keys:
+        return load_study(path)
+    return load_exploration(path) if "tasks" in keys else load_arms(path)
 
 
 def load_study(path: str | Path) -> LoadedStudy:
@@ -153,9 +162,9 @@ def _renamed(error: ExperimentError, study: Study, task: str, model: str) -> Exp
     return ExperimentError(error.where, problem, field=wrong or None, remedy=error.remedy)
 
 
-def load_studies(folder: str | Path) -> tuple[dict[str, LoadedStudy | LoadedArms], dict[str, ExperimentError]]:
+def load_studies(folder: str | Path) -> tuple[dict[str, AnyStudy], dict[str, ExperimentError]]:
     """All studies of a folder by name, and the errors of those files that cannot be used."""
-    good: dict[str, LoadedStudy | LoadedArms] = {}
+    good: dict[str, AnyStudy] = {}
     bad: dict[str, ExperimentError] = {}
     for path in sorted(Path(folder).glob("*.yaml")):
         try:

@@ -1,4 +1,4 @@
-"""What the benches of both kinds of study share: where their report is, and how their tables are committed."""
+"""What the benches of all kinds of study share: where their report is, and how their tables are committed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import polars as pl
 
 from ops.arms import LoadedArms
 from ops.config import Statistics
+from ops.exploration_study import LoadedExploration
 from ops.lab import Place, commit_or_adopt
 from ops.plan import CODE_VERSIONS
 from ops.storage.store import Store
@@ -19,7 +20,7 @@ from ops.types import StageResult
 
 
 class StudyTables(abc.ABC):
-    """Base of ``StudyBench`` and ``ArmsBench``, which are dataclasses with these fields.
+    """Base of ``StudyBench``, ``ArmsBench`` and ``ExplorationBench``, which are dataclasses with these fields.
 
     Attributes:
         tables: materializations of such a study, each with the asset that has its code version.
@@ -28,7 +29,7 @@ class StudyTables(abc.ABC):
     """
 
     tables: ClassVar[Mapping[str, str]]
-    loaded: LoadedStudy | LoadedArms
+    loaded: LoadedStudy | LoadedArms | LoadedExploration
     missing: tuple[str, ...]
     fingerprints: Mapping[str, str]
     store: Store

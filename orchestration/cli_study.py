@@ -13,11 +13,12 @@ from ops.arms import LoadedArms
 from ops.arms_plan import ArmsBench
 from ops.config import Experiment
 from ops.errors import MindgapError
+from ops.exploration_bench import ExplorationBench
+from ops.exploration_study import LoadedExploration
 from ops.lab import PROJECT, known_experiments, studies_folder
 from ops.plan import make_plan
 from ops.stages.problems import check_problem_files
-from ops.study import LoadedStudy
-from ops.study_files import load_any_study
+from ops.study_files import AnyStudy, load_any_study
 from ops.study_plan import StudyBench, all_members
 from orchestration.cli_run import FAILED, INVALID, OK, execute, run_one
 from orchestration.endings import first_failure, was_interrupted
@@ -89,19 +90,22 @@ def _interrupted(instance: DagsterInstance, experiment: str) -> bool:
     return any(was_interrupted(instance, run.run_id) for run in runs)
 
 
-def _experiments(loaded: LoadedStudy | LoadedArms) -> list[Experiment]:
-    """Of a study of either kind, in its order."""
-    members = loaded.members if isinstance(loaded, LoadedArms) else all_members(loaded)
+def _experiments(loaded: AnyStudy) -> list[Experiment]:
+    """Of a study of any kind, in its order."""
+    members = loaded.members if isinstance(loaded, LoadedArms | LoadedExploration) else all_members(loaded)
     return [member.experiment for member in members]
 
 
-def _bench(loaded: LoadedStudy | LoadedArms) -> StudyBench | ArmsBench:
+def _bench(loaded: AnyStudy) -> StudyBench | ArmsBench | ExplorationBench:
     """The study as it stands now; the catalog is not told."""
-    opened = ArmsBench.open if isinstance(loaded, LoadedArms) else StudyBench.open
-    return opened(loaded, register=False)  # type: ignore[arg-type]
+    if isinstance(loaded, LoadedArms):
+        return ArmsBench.open(loaded, register=False)
+    if isinstance(loaded, LoadedExploration):
+        return ExplorationBench.open(loaded, register=False)
+    return StudyBench.open(loaded, register=False)
 
 
-def _checked(name: str) -> tuple[LoadedStudy | LoadedArms | None, list[MindgapError]]:
+def _checked(name: str) -> tuple[AnyStudy | None, list[MindgapError]]:
     """The study, and what is wrong with it or with what its experiments point to."""
     try:
         loaded = load_any_study(studies_folder() / f"{name}.yaml")
@@ -120,9 +124,10 @@ def _checked(name: str) -> tuple[LoadedStudy | LoadedArms | None, list[MindgapEr
 
 def _run_assets(instance: DagsterInstance, name: str, verbose: bool) -> int:
     """``study_job`` for one study, in this process."""
-    from assets.study import ARM_STAGES, STAGES
+    from assets.study import ARM_STAGES, EXPLORATION_STAGES, STAGES
 
-    config: dict[str, Any] = {"ops": {asset: {"config": {"studies": [name]}} for asset in (*STAGES, *ARM_STAGES)}}
+    assets = (*STAGES, *ARM_STAGES, *EXPLORATION_STAGES)
+    config: dict[str, Any] = {"ops": {asset: {"config": {"studies": [name]}} for asset in assets}}
     result = execute(instance, None, job_name="study_job", run_config=config, verbose=verbose)
     if result.success:
         return OK
@@ -131,12 +136,14 @@ def _run_assets(instance: DagsterInstance, name: str, verbose: bool) -> int:
     return FAILED
 
 
-def show_study(loaded: LoadedStudy | LoadedArms) -> None:
+def show_study(loaded: AnyStudy) -> None:
     """Print the findings, the tables of the study's kind and where the page is."""
     from rich.console import Console
 
     from ops.reporting.arms_data import read_arms
     from ops.reporting.arms_table import terminal_arms
+    from ops.reporting.exploration_study_data import read_exploration
+    from ops.reporting.exploration_study_table import terminal_exploration
     from ops.reporting.study_data import read_study
     from ops.reporting.study_table import terminal_findings
 
@@ -144,6 +151,8 @@ def show_study(loaded: LoadedStudy | LoadedArms) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     if isinstance(bench, ArmsBench):
         console.print(terminal_arms(read_arms(bench)))
+    elif isinstance(bench, ExplorationBench):
+        console.print(terminal_exploration(read_exploration(bench)))
     else:
         console.print(terminal_findings(read_study(bench)))
     shown = bench.folder.relative_to(PROJECT) if bench.folder.is_relative_to(PROJECT) else bench.folder

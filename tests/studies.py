@@ -63,5 +63,5 @@ def commit_rows(lab: Lab, table: str, asset: str, iteration: int | None, rows: l
         asset=asset,
         iteration=iteration,
         fingerprint=lab.plan.fingerprints[asset_name(asset, iteration)],
-        provenance=Provenance("test", CODE_VERSIONS[asset], 0.0, False, {}),
+        provenance=Provenance("test", CODE_VERSIONS[asset.rpartition("/")[2]], 0.0, False, {}),
     )

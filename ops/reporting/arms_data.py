@@ -124,7 +124,7 @@ class ArmsData:
     def curve(self, arm: str, metric: Metric) -> dict[int, Cell]:
         """Over all seeds, by the iteration at which it is shown."""
         rows = self._rows("arm_metrics", metric).filter((pl.col("arm") == arm) & pl.col("seed").is_null())
-        return {row["arm_iteration"] + metric.shift: _cell(row) for row in rows.iter_rows(named=True)}
+        return {row["arm_iteration"] + metric.shift: cell_of(row) for row in rows.iter_rows(named=True)}
 
     def lines(self, arm: str, metric: Metric) -> dict[int, dict[int, Interval]]:
         """Of every seed, by the iteration at which it is shown."""
@@ -139,7 +139,7 @@ class ArmsData:
         rows = self._rows("arm_differences", metric).filter(pl.col("arm_iteration") == iteration)
         for sign, first, second in ((1.0, a, b), (-1.0, b, a)):
             for row in rows.filter((pl.col("arm_a") == first) & (pl.col("arm_b") == second)).iter_rows(named=True):
-                cell = _cell(row)
+                cell = cell_of(row)
                 if sign < 0:
                     item = cell.interval
                     return cell._replace(interval=Interval(-item.value, -item.high, -item.low))
@@ -195,7 +195,8 @@ def read_arms(bench: ArmsBench) -> ArmsData:
     )
 
 
-def _cell(row: Mapping[str, Any]) -> Cell:
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """One row over seeds of a study's table."""
     return Cell(interval_of(row), number_of(row["standard_error"]), row["n_seeds"])
 
 

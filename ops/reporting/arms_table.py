@@ -34,7 +34,8 @@ def terminal_arms(data: ArmsData) -> Group:
     return Group(*parts)
 
 
-def _table(title: str):
+def new_table(title: str):
+    """An empty Rich table in the style of all studies."""
     from rich import box
     from rich.table import Table
 
@@ -45,7 +46,7 @@ def _over_iterations(data: ArmsData, metric: Metric):
     from rich.text import Text
 
     seeds = f", mean of {len(data.seeds)} seeds ± standard error" if len(data.seeds) > 1 else ""
-    table = _table(f"{metric.words} [{100 * data.confidence:g} % over problems]{seeds}")
+    table = new_table(f"{metric.words} [{100 * data.confidence:g} % over problems]{seeds}")
     table.add_column("arm")
     for k in range(data.last + 1):
         table.add_column(f"iteration {k}", justify="right")
@@ -68,7 +69,7 @@ def _cell(cell: Cell | None, sign: bool) -> str:
 def _against(data: ArmsData, reference: str):
     from rich.text import Text
 
-    table = _table(f"minus {reference}, paired by seed and problem, at the last iteration of both")
+    table = new_table(f"minus {reference}, paired by seed and problem, at the last iteration of both")
     others = [arm for arm in data.arms if arm.label != reference]
     table.add_column("metric")
     for arm in others:
@@ -86,7 +87,7 @@ def _against(data: ArmsData, reference: str):
 def _findings(data: ArmsData):
     from rich.text import Text
 
-    table = _table("Findings 5 and 6 of arXiv 2412.02674, decided here")
+    table = new_table("Findings 5 and 6 of arXiv 2412.02674, decided here")
     for name in ("", "finding", "arm", "outcome", "value"):
         table.add_column(name)
     for row in data.tables["findings"].iter_rows(named=True):

@@ -84,20 +84,20 @@ def _metric_rows(bench: ArmsBench, arm: str, iteration: int) -> Iterator[Cells]:
     is_whole = iteration <= bench.last_of(arm)
     every = combine(bench, by_seed) | pooled(bench, arm, iteration) | _taken_over(bench, arm, iteration)
     for key, found in every.items():
-        yield from _rows(place, key, found, is_whole)
+        yield from rows_of_seeds({**place, **dict(zip(("metric", "k", "rule"), key, strict=True))}, found, is_whole)
 
 
-def _rows(place: Mapping[str, Any], key: Key, found: OverSeeds, is_whole: bool) -> Iterator[Cells]:
-    metric, k, rule = key
-    about = {**place, "metric": metric, "k": k, "rule": rule}
+def rows_of_seeds(about: Mapping[str, Any], found: OverSeeds, is_whole: bool = True) -> Iterator[Cells]:
+    """A row for every seed, then one over all of them, unless the arm is not as far with all its seeds."""
     for seed, item in found.by_seed.items():
         value = {"value": item.value, "low": item.low, "high": item.high}
         yield without_nan({**about, "seed": seed, "n_seeds": 1, **value, "standard_error": None})
     if is_whole and found.by_seed:
-        yield without_nan({**about, "seed": None, **_over(found)})
+        yield without_nan({**about, "seed": None, **over_cells(found)})
 
 
-def _over(found: OverSeeds) -> Cells:
+def over_cells(found: OverSeeds) -> Cells:
+    """What stands in a row over all seeds."""
     item = found.interval
     return {
         "n_seeds": found.n_seeds,
@@ -120,7 +120,7 @@ def _differences(bench: ArmsBench, a: str, b: str, iteration: int) -> Iterator[C
             found[key] = (_unpaired(first[key], second[key]), None)
     for (metric, k, rule), (item, n_problems) in found.items():
         if item.by_seed:
-            cells = {**about, "metric": metric, "k": k, "rule": rule, **_over(item), "n_problems": n_problems}
+            cells = {**about, "metric": metric, "k": k, "rule": rule, **over_cells(item), "n_problems": n_problems}
             yield without_nan(cells)
 
 
@@ -132,7 +132,7 @@ def _taken_over(bench: ArmsBench, arm: str, iteration: int) -> dict[Key, OverSee
             for row in _table(bench, name, table, iteration):
                 if row["value"] is not None:
                     found.setdefault((row["metric"], None, None), {})[seed] = interval_of(row)
-    return {key: _of_seeds(by_seed) for key, by_seed in found.items()}
+    return {key: mean_of_seeds(by_seed) for key, by_seed in found.items()}
 
 
 def _table(bench: ArmsBench, name: str, table: str, iteration: int) -> list[Cells]:
@@ -146,7 +146,7 @@ def _table(bench: ArmsBench, name: str, table: str, iteration: int) -> list[Cell
     return rows[place]
 
 
-def _of_seeds(by_seed: Mapping[int, Interval]) -> OverSeeds:
+def mean_of_seeds(by_seed: Mapping[int, Interval]) -> OverSeeds:
     """Without an interval over problems, except of a single seed: that one is its own."""
     values = [item.value for item in by_seed.values()]
     only = next(iter(by_seed.values())) if len(by_seed) == 1 else Interval(float(np.mean(values)), math.nan, math.nan)

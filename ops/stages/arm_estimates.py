@@ -7,12 +7,14 @@ much seeds scatter is the standard error beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from ops.arms_plan import ArmsBench
+from ops.config import Statistics
 from ops.estimation.auroc import auroc_draws
 from ops.estimation.bootstrap import divide, mean_draws, percentile_interval, resample_counts
 from ops.estimation.calibration import ece_draws
@@ -23,6 +25,18 @@ from ops.types import Interval
 
 Estimates = Mapping[Key, tuple[Estimate, int]]
 """With the number of problems that have a value."""
+
+
+class Resampled(Protocol):
+    """Whose problems are resampled: a study of arms, or one task of a study of exploration."""
+
+    @property
+    def cache(self) -> dict[str, Any]:
+        """Holds, under ``problems``, the ids of every seed's evaluation problems."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """How many resamples, and their seed."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ _UNDEFINED = Interval(math.nan, math.nan, math.nan)
 NOTHING = OverSeeds({}, _UNDEFINED, math.nan, 0)
 
 
-def combine(bench: ArmsBench, by_seed: Mapping[int, Values]) -> dict[Key, OverSeeds]:
+def combine(bench: Resampled, by_seed: Mapping[int, Values]) -> dict[Key, OverSeeds]:
     """Means over problems, and of these over seeds, of all statistics that every seed has.
 
     Args:
@@ -60,7 +74,7 @@ def combine(bench: ArmsBench, by_seed: Mapping[int, Values]) -> dict[Key, OverSe
     return over_seeds(bench, {seed: _means(values, counts_of(bench, seed)) for seed, values in by_seed.items()})
 
 
-def over_seeds(bench: ArmsBench, by_seed: Mapping[int, Estimates]) -> dict[Key, OverSeeds]:
+def over_seeds(bench: Resampled, by_seed: Mapping[int, Estimates]) -> dict[Key, OverSeeds]:
     """Means over seeds of all estimates that every seed has; a seed where one is undefined is left out of its mean.
 
     Seeds whose arms were asked the same problems are resampled together, so that resample r is one replication of the
@@ -85,7 +99,7 @@ def _means(values: Values, counts_RP: np.ndarray) -> Estimates:
     return {key: (Estimate(float(mean_K[i]), draws_RK[:, i]), int(n_K[i])) for i, key in enumerate(values)}
 
 
-def _over_seeds(bench: ArmsBench, found: Mapping[int, tuple[Estimate, int]]) -> OverSeeds:
+def _over_seeds(bench: Resampled, found: Mapping[int, tuple[Estimate, int]]) -> OverSeeds:
     if not found:
         return NOTHING
     confidence = bench.statistics.confidence
@@ -116,10 +130,20 @@ def paired(bench: ArmsBench, terms: Mapping[tuple[str, int], float], keys: set[K
     ``{("gold", 3): 1, ("gold", 0): -1}`` is the change of the arm gold from iteration 0 to 3. A problem without a value
     in one of the terms has none in the sum.
     """
-    seeds = [set(of_arm(bench, arm, iteration)) for arm, iteration in terms]
+    return weighted_sums([(weight, of_arm(bench, *place)) for place, weight in terms.items()], keys)
+
+
+def weighted_sums(
+    terms: Sequence[tuple[float, Mapping[int, Values]]], keys: set[Key] | None = None
+) -> dict[int, Values]:
+    """Of values [P] by seed, for every seed and statistic that all terms have, problem by problem.
+
+    Args:
+        keys: of these statistics only; None: of all.
+    """
     found: dict[int, Values] = {}
-    for seed in sorted(set.intersection(*seeds)):
-        parts = [(weight, of_arm(bench, *place)[seed]) for place, weight in terms.items()]
+    for seed in sorted(set.intersection(*(set(values) for _, values in terms))):
+        parts = [(weight, values[seed]) for weight, values in terms]
         shared = [key for key in parts[0][1] if all(key in values for _, values in parts) and (not keys or key in keys)]
         found[seed] = {key: sum((weight * values[key] for weight, values in parts), np.zeros(())) for key in shared}
     return found
@@ -130,7 +154,7 @@ def contrast(bench: ArmsBench, key: Key, terms: Mapping[tuple[str, int], float])
     return combine(bench, paired(bench, terms, {key})).get(key, NOTHING)
 
 
-def counts_of(bench: ArmsBench, seed: int) -> np.ndarray:
+def counts_of(bench: Resampled, seed: int) -> np.ndarray:
     """Bootstrap multiplicities [R, P] of a seed's evaluation problems: the same problems have the same ones."""
     ids = bench.cache.get("problems", {})[seed]
     counts: dict[tuple[str, ...], np.ndarray] = bench.cache.setdefault("counts", {})

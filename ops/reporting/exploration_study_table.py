@@ -1,0 +1,112 @@
+"""A study of exploration on the terminal: the talk's table of 2509.06941, then the findings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ops.exploration_study import BASE
+from ops.reporting.arms_data import Cell
+from ops.reporting.arms_table import STYLES, new_table
+from ops.reporting.arms_words import NAMED
+from ops.reporting.exploration_study_data import ExplorationData, TaskShown
+from ops.reporting.numbers import interval_of
+from ops.reporting.words import NOTHING, interval, number
+from ops.types import Interval
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+ORGANISM = (
+    "The built-in models of this study are model organisms: tiny decoders that this lab pretrained itself. Their "
+    "numbers show how reinforcement learning and its bonuses behave; they say nothing about any released model."
+)
+
+HIGHER, LOWER = "▲", "▼"
+"""Where the whole interval of the difference to the reference arm lies above, below 0."""
+
+
+def terminal_exploration(data: ExplorationData) -> Group:
+    """A Rich renderable: pass@k of the base model and of every arm on every task, the findings, what is missing."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list = [_passed(data), Text(legend(data), style="dim"), Text(""), _findings(data)]
+    if data.missing:
+        named = ", ".join(data.missing) if len(data.missing) <= NAMED else f"{len(data.missing)} experiments"
+        parts.append(Text(f"Not complete: {named}.", style="dim"))
+    if data.is_builtin:
+        parts.append(Text(ORGANISM, style="dim"))
+    return Group(*parts)
+
+
+def _passed(data: ExplorationData):
+    from rich.text import Text
+
+    table = new_table("pass@k of the trained policies")
+    table.add_column("arm")
+    columns = [(task, k) for task in data.tasks for k in task.shown_ks]
+    for task, k in columns:
+        table.add_column(f"{task.label}\npass@{k}", justify="right")
+    for arm in (BASE, *data.arms):
+        cells = [Text(passed_words(data, task, arm, k), justify="right") for task, k in columns]
+        table.add_row(Text(arm), *cells)
+    return table
+
+
+def passed_words(data: ExplorationData, task: TaskShown, arm: str, k: int) -> str:
+    """``.425 ± .004 ▲``; with fewer seeds than other arms of the task, how many."""
+    cell = data.cell(task.label, arm, "pass_at_k", k)
+    if cell is None:
+        return NOTHING
+    n_most = max((len(seeds) for seeds in task.seeds.values()), default=0)
+    fewer = f" ({cell.n_seeds} of {n_most} seeds)" if arm != BASE and cell.n_seeds < n_most else ""
+    return f"{value_words(cell)}{fewer}{_mark(data, task, arm, k)}"
+
+
+def value_words(cell: Cell) -> str:
+    """``.425 ± .004``; without a standard error, of one seed, the value."""
+    error = f" ± {number(cell.standard_error)}" if cell.standard_error == cell.standard_error else ""
+    return f"{number(cell.interval.value)}{error}"
+
+
+def _mark(data: ExplorationData, task: TaskShown, arm: str, k: int) -> str:
+    """Beside the reference arm: whether it is measurably higher or lower; a blank as wide keeps numbers in line."""
+    found = None
+    if task.reference is not None and arm not in (task.reference, BASE):
+        found = data.difference(task.label, arm, task.reference, "pass_at_k", k)
+    elif arm == BASE and task.reference is not None:
+        lower = data.difference(task.label, task.reference, BASE, "pass_at_k", k)
+        if lower is not None:
+            item = lower.interval
+            found = lower._replace(interval=Interval(-item.value, -item.high, -item.low))
+    if found is None:
+        return "  "
+    return f" {HIGHER}" if found.interval.low > 0 else f" {LOWER}" if found.interval.high < 0 else "  "
+
+
+def legend(data: ExplorationData) -> str:
+    """What the table's numbers and marks mean, and what was asked."""
+    references = dict.fromkeys(task.reference for task in data.tasks if task.reference is not None)
+    asked = "; ".join(
+        f"{task.label}: {task.model}, {task.steps} steps, {task.n_problems} problems × {task.n_responses} responses"
+        for task in data.tasks
+    )
+    seeds = f"Mean of {len(data.seeds)} seeds ± standard error over seeds. " if len(data.seeds) > 1 else ""
+    marks = (
+        f"{HIGHER} {LOWER}: the {100 * data.confidence:g} % interval (over problems) of the difference to "
+        f"{', '.join(references)}, paired by seed and problem, lies above or below 0. "
+    )
+    return f"{seeds}{marks if references else ''}{asked}."
+
+
+def _findings(data: ExplorationData):
+    from rich.text import Text
+
+    table = new_table("What arXiv 2509.06941 says of diversity, decided here")
+    for name in ("", "task", "finding", "outcome", "value"):
+        table.add_column(name)
+    for row in data.tables["findings"].iter_rows(named=True):
+        outcome = Text(row["outcome"], style=STYLES.get(row["outcome"], "dim"))
+        value = Text(interval(interval_of(row, "value"), sign=True))
+        table.add_row(row["finding"], row["task"], Text(row["statement"]), outcome, value)
+    return table
