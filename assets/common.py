@@ -1,15 +1,23 @@
 """What all assets share: the partition, names, and how a stage becomes a Dagster asset."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from assets.metadata import shown
-from ops.gpu_ops import CPU_TAGS, is_surplus, materialized, opened_lab, plain_numbers
+from ops.gpu_ops import (
+    CPU_TAGS,
+    does_not_explore,
+    has_no_loop,
+    is_surplus,
+    materialized,
+    opened_lab,
+    plain_numbers,
+)
 from ops.lab import Lab
-from ops.plan import CODE_VERSIONS
+from ops.plan import CODE_VERSIONS, exploration_asset
 from ops.types import StageResult
 
 EXPERIMENT = dg.DynamicPartitionsDefinition(name="experiment")
@@ -23,6 +31,11 @@ def iteration_key(iteration: int, asset: str) -> dg.AssetKey:
     return dg.AssetKey([f"iteration_{iteration}", asset])
 
 
+def exploration_key(asset: str) -> dg.AssetKey:
+    """``exploration/policy``."""
+    return dg.AssetKey(exploration_asset(asset).split("/"))
+
+
 def start_model_key(iteration: int) -> dg.AssetKey:
     """The model that generates at ``iteration``: ``base_model``, or the model that the iteration before trained."""
     return dg.AssetKey("base_model") if iteration == 0 else iteration_key(iteration - 1, "model")
@@ -32,20 +45,21 @@ def about(asset: str, iteration: int | None, kinds: set[str], description: str, 
     """The attributes that every asset has, in one place.
 
     Args:
-        asset: a key of ``CODE_VERSIONS``.
+        asset: a key of ``CODE_VERSIONS``, or ``exploration/`` and one.
         iteration: None for assets outside of the iterations.
         kinds: at most three; the graph shows them as icons.
         description: for a newcomer.
         gpu: whether its heavy part needs the pool ``gpu``.
     """
+    path = asset.split("/")
     return {
-        "key": dg.AssetKey(asset) if iteration is None else iteration_key(iteration, asset),
-        "group_name": asset if iteration is None else f"iteration_{iteration}",
+        "key": dg.AssetKey(path) if iteration is None else iteration_key(iteration, asset),
+        "group_name": path[0] if iteration is None else f"iteration_{iteration}",
         "partitions_def": EXPERIMENT,
         "owners": OWNERS,
         "kinds": kinds,
         "description": description,
-        "code_version": CODE_VERSIONS[asset],
+        "code_version": CODE_VERSIONS[path[-1]],
         "tags": {"mindgap/resource": "gpu" if gpu else "cpu"}
         | ({} if iteration is None else {"mindgap/iteration": str(iteration)}),
     }
@@ -62,9 +76,29 @@ def cpu_asset(
     trains: bool = False,
 ) -> dg.AssetsDefinition:
     """A plain asset of one iteration that runs ``stage`` and is skipped where the experiment has no such iteration."""
+    return _cpu_asset(
+        about(asset, iteration, kinds, description),
+        deps,
+        lambda lab: stage(lab, iteration),
+        lambda context, lab: is_surplus(context, lab, iteration, trains=trains),
+    )
 
+
+def exploration_cpu_asset(
+    asset: str, deps: Sequence[dg.AssetKey], kinds: set[str], description: str, stage: Callable[[Lab], StageResult]
+) -> dg.AssetsDefinition:
+    """A plain asset of an experiment that explores; skipped in the others."""
+    return _cpu_asset(about(exploration_asset(asset), None, kinds, description), deps, stage, does_not_explore)
+
+
+def _cpu_asset(
+    attributes: Mapping[str, Any],
+    deps: Sequence[dg.AssetKey],
+    stage: Callable[[Lab], StageResult],
+    is_skipped: Callable[[Any, Lab], bool],
+) -> dg.AssetsDefinition:
     @dg.asset(
-        **about(asset, iteration, kinds, description),
+        **attributes,
         deps=deps,
         output_required=False,
         op_tags=CPU_TAGS,
@@ -72,9 +106,9 @@ def cpu_asset(
     )
     def measured(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         with opened_lab(context) as lab:
-            if is_surplus(context, lab, iteration, trains=trains):
+            if is_skipped(context, lab):
                 return
-            result = stage(lab, iteration)
+            result = stage(lab)
             context.resources.bench.committed(result)
         yield dg.MaterializeResult(metadata=shown(result), data_version=dg.DataVersion(result.fingerprint))
 
@@ -89,24 +123,31 @@ def fan_in_asset(
     op_name: str,
     op_description: str,
     stage: Callable[[Lab], StageResult],
+    *,
+    needs_loop: bool = False,
 ) -> dg.AssetsDefinition:
-    """An asset over all iterations of an experiment, that waits for those which are coming and does without the rest.
+    """An asset over all results of an experiment, that waits for those which are coming and does without the rest.
 
     Everything in ``keys`` enters one fan-in input: Dagster skips a step as soon as one of its inputs is missing, but a
     fan-in input counts as missing only when all of its sources are. So an experiment with fewer iterations than the
-    graph, or one that a rule has stopped, still gets it (docs/decisions/0002-graph.md).
+    graph, one that a rule has stopped, or one that explores, still gets it (docs/decisions/0002-graph.md).
+
+    Args:
+        needs_loop: whether it is skipped where there are no iterations but exploration.
     """
 
     @dg.op(
         name=op_name,
         description=op_description,
         ins={"measured": dg.In(dg.Nothing)},
-        out=dg.Out(dg.Nothing),
+        out=dg.Out(dg.Nothing, is_required=not needs_loop),
         tags=CPU_TAGS,
         required_resource_keys={"bench"},
     )
     def over_iterations(context: dg.OpExecutionContext) -> Iterator[dg.Output]:
         with opened_lab(context) as lab:
+            if needs_loop and has_no_loop(context, lab):
+                return
             result = stage(lab)
             context.resources.bench.committed(result)
         yield materialized(result, shown(result))
@@ -128,9 +169,14 @@ def fan_in_asset(
 
 def commit_op(name: str, iteration: int, description: str, stage: Callable[[Lab, int], StageResult]) -> dg.OpDefinition:
     """The CPU op behind a GPU op: it runs ``stage`` and reports the asset, with the GPU op's numbers beside its own."""
+    return exploration_commit_op(f"{name}_{iteration}", description, lambda lab: stage(lab, iteration))
+
+
+def exploration_commit_op(name: str, description: str, stage: Callable[[Lab], StageResult]) -> dg.OpDefinition:
+    """``commit_op`` behind a GPU op that belongs to no iteration. Where that one is skipped, so is this."""
 
     @dg.op(
-        name=f"{name}_{iteration}",
+        name=name,
         description=description,
         ins={"numbers": dg.In(dict, input_manager_key="numbers")},
         out=dg.Out(dg.Nothing, is_required=False),
@@ -141,7 +187,7 @@ def commit_op(name: str, iteration: int, description: str, stage: Callable[[Lab,
         with opened_lab(context) as lab:
             lab.spent = plain_numbers(numbers)
             try:
-                result = stage(lab, iteration)
+                result = stage(lab)
             finally:
                 lab.spent = {}
             context.resources.bench.committed(result)

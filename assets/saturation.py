@@ -19,4 +19,5 @@ def build_saturation(iterations: int) -> dg.AssetsDefinition:
     """``saturation`` of a graph with iterations 0..iterations."""
     keys = [iteration_key(k, asset) for k in range(iterations + 1) for asset in READ]
     op = "fit_curves", "Fit the curves over all iterations that there are."
-    return fan_in_asset("saturation", {"polars", "duckdb"}, DESCRIPTION, keys, *op, fit_saturation)
+    kinds = {"polars", "duckdb"}
+    return fan_in_asset("saturation", kinds, DESCRIPTION, keys, *op, fit_saturation, needs_loop=True)

@@ -2,8 +2,8 @@
 
 Each claims a slot of the pool ``gpu``, carries resource tags for schedulers that place steps, is retried when it
 fails by accident (never when the user has to act), and hands a small dict of numbers to the CPU op behind it.
-An iteration that the experiment does not have, by its settings or because a rule has stopped it, yields nothing, and
-Dagster skips what hangs on it.
+What the experiment does not have yields nothing, and Dagster skips what hangs on it: an iteration behind its last
+one, by its settings or because a rule has stopped it; every iteration where it explores; exploration where it does not.
 """
 
 import math
@@ -60,7 +60,10 @@ def opened_lab(context: Any) -> Iterator[Lab]:
     if bench.interrupted:
         raise dg.Failure(description=INTERRUPTED, allow_retries=False)
     try:
-        yield bench.lab(context.partition_key, context.run_id, context.log)
+        try:
+            yield bench.lab(context.partition_key, context.run_id, context.log)
+        finally:
+            bench.flush()
     except MindgapError as error:
         bench.free_engines()
         raise dg.Failure(description=str(error), allow_retries=False) from error
@@ -82,6 +85,8 @@ def is_surplus(context: Any, lab: Lab, iteration: int, *, trains: bool = False) 
         StorageError: the step trains, and the rules that could end the loop are not judged yet.
     """
     experiment = lab.experiment
+    if has_no_loop(context, lab):
+        return True
     last = experiment.iterations - 1 if trains else experiment.iterations
     if iteration > last:
         doing = "trains in" if trains else "measures"
@@ -100,6 +105,28 @@ def is_surplus(context: Any, lab: Lab, iteration: int, *, trains: bool = False) 
     if trains:
         require_judged(experiment, lab.plan, lab.store, range(iteration + 1))
     return False
+
+
+def has_no_loop(context: Any, lab: Lab) -> bool:
+    """Whether the experiment explores, and so has no iterations; says so in the step's log."""
+    if lab.experiment.exploration is None:
+        return False
+    context.log.info(
+        f"skipped: experiment {lab.experiment.name} trains a policy by reinforcement learning (exploration), so it has "
+        "no iterations; its results are the assets exploration/... and the report"
+    )
+    return True
+
+
+def does_not_explore(context: Any, lab: Lab) -> bool:
+    """Whether the experiment has no reinforcement learning; says so in the step's log."""
+    if lab.experiment.exploration is not None:
+        return False
+    context.log.info(
+        f"skipped: experiment {lab.experiment.name} has no key `exploration`, so no policy is trained here by "
+        "reinforcement learning; the run is complete without this step"
+    )
+    return True
 
 
 def materialized(result: StageResult, metadata: dict[str, Any]) -> dg.Output:
@@ -154,9 +181,37 @@ def iteration_op(
         work: a stage function of (lab, iteration).
         trains: whether the step belongs to training, which the last iteration does not have.
     """
+    return _gpu_op(
+        f"{name}_{iteration}",
+        description,
+        ins,
+        lambda lab: work(lab, iteration),
+        lambda context, lab: is_surplus(context, lab, iteration, trains=trains),
+    )
 
+
+def exploration_op(
+    name: str, description: str, ins: tuple[str, ...], work: Callable[[Lab], Mapping[str, Any]]
+) -> dg.OpDefinition:
+    """A GPU op of an experiment that explores, as ``iteration_op`` is one of an iteration.
+
+    Args:
+        name: e.g. ``train_policy``.
+        ins: names of the inputs that it only waits for.
+        work: a stage function of the lab.
+    """
+    return _gpu_op(name, description, ins, work, does_not_explore)
+
+
+def _gpu_op(
+    name: str,
+    description: str,
+    ins: tuple[str, ...],
+    work: Callable[[Lab], Mapping[str, Any]],
+    is_skipped: Callable[[Any, Lab], bool],
+) -> dg.OpDefinition:
     @dg.op(
-        name=f"{name}_{iteration}",
+        name=name,
         description=description,
         ins={each: dg.In(dg.Nothing) for each in ins},
         out=dg.Out(dict, is_required=False, io_manager_key="numbers"),
@@ -167,9 +222,9 @@ def iteration_op(
     )
     def gpu_step(context: dg.OpExecutionContext) -> Iterator[dg.Output]:
         with opened_lab(context) as lab:
-            if is_surplus(context, lab, iteration, trains=trains):
+            if is_skipped(context, lab):
                 return
-            numbers = plain_numbers(work(lab, iteration))
+            numbers = plain_numbers(work(lab))
         yield dg.Output(numbers)
 
     return gpu_step

@@ -52,7 +52,10 @@ def asset_check(
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         try:
             lab = context.resources.bench.reader(context.partition_key)
-            if iteration is not None and iteration > _last(lab, trains):
+            missing = _missing(lab, asset)
+            if missing is not None:
+                finding = Finding(True, f"nothing to check: experiment {lab.experiment.name} has no {missing}")
+            elif iteration is not None and iteration > _last(lab, trains):
                 finding = Finding(True, f"nothing to check: experiment {lab.experiment.name} has no such iteration")
             else:
                 finding = look(lab, iteration or 0)
@@ -66,6 +69,27 @@ def asset_check(
         )
 
     return check
+
+
+def judged_share(share: float, limit: float, because: str) -> Finding:
+    """A share of unparseable responses against its limit.
+
+    Args:
+        because: what it means that there are too many, and what to do.
+    """
+    numbers = {"unparseable_fraction": share, "limit": limit}
+    said = f"{share:.1%} of the responses are unparseable, the limit is {limit:.1%}"
+    if share < limit or share == 0.0:
+        return Finding(True, said, numbers)
+    return Finding(False, f"{said}: {because}", numbers)
+
+
+def _missing(lab: Lab, asset: dg.AssetKey) -> str | None:
+    """What the experiment lacks, so that it has no such asset: one that explores has no loop, and vice versa."""
+    group, explores = asset.path[0], lab.experiment.exploration is not None
+    if explores and group.startswith("iteration_"):
+        return "iterations"
+    return "exploration" if not explores and group == "exploration" else None
 
 
 def _last(lab: Lab, trains: bool) -> int:

@@ -13,7 +13,8 @@ from ops.plan import asset_name
 from ops.stages.problems import overlap, stored_problems
 from ops.stages.stopping_rules import watched_filter
 from ops.stages.training_rows import training_rows
-from orchestration.check_parts import WARN, Finding, asset_check
+from orchestration.check_parts import WARN, Finding, asset_check, judged_share
+from orchestration.exploration_checks import build_exploration_checks
 from orchestration.loop_checks import build_loop_checks
 
 GATE_AUROC = 0.65
@@ -50,6 +51,7 @@ def _all_checks(iterations: int) -> list[dg.AssetChecksDefinition]:
             lambda lab, _: base_model_gate(lab),
             severity=WARN,
         ),
+        *build_exploration_checks(),
     ]
     for k in range(iterations + 1):
         checks += [*_iteration_checks(k, trains=k < iterations), *build_loop_checks(k)]
@@ -118,15 +120,11 @@ def unparseable_fraction(lab: Lab, iteration: int) -> Finding:
     frame = lab.store.read("generations", lab.plan.fingerprints[asset_name("generations", iteration)], ["verdict"])
     share = float((frame["verdict"] == "unparseable").mean() or 0.0)  # type: ignore[arg-type]
     limit = lab.experiment.limits.unparseable_fraction
-    numbers = {"unparseable_fraction": share, "limit": limit}
-    if share < limit or share == 0.0:
-        return Finding(True, f"{share:.1%} of the responses are unparseable, the limit is {limit:.1%}", numbers)
-    return Finding(
-        False,
-        f"{share:.1%} of the responses are unparseable, the limit is {limit:.1%}: they count as not correct, so "
-        "accuracy says more about the form of answers than about their content. The column reason of generations says "
-        "why; a larger sampling.max_tokens helps where they were cut",
-        numbers,
+    return judged_share(
+        share,
+        limit,
+        "they count as not correct, so accuracy says more about the form of answers than about their content. The "
+        "column reason of generations says why; a larger sampling.max_tokens helps where they were cut",
     )
 
 

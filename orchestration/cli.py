@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ops.errors import MindgapError
+from orchestration.cli_bandits import bandits
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -145,6 +146,9 @@ def compare(experiments: tuple[str, ...], iteration: int | None, html: Path | No
     from orchestration.cli_report import show_comparison
 
     show_comparison(list(experiments), iteration, html)
+
+
+main.add_command(bandits)
 
 
 @main.command()

@@ -6,13 +6,14 @@ import click
 
 from ops.config import Experiment
 from ops.lab import experiments_folder, home_folder, known_experiments, studies_folder
-from ops.plan import make_plan
+from ops.plan import EXPLORATION_ASSETS, make_plan
 from ops.stopping import stopped_at
 from ops.storage.layout import CATALOG_NAME
 from ops.storage.store import Store
 
 PROGRESS = """
 SELECT e.experiment, count(DISTINCT m.iteration) FILTER (m.asset = 'gap_metrics' AND m.is_current) AS measured,
+       count(DISTINCT m.asset) FILTER (m.asset LIKE 'exploration/%' AND m.is_current) AS explored,
        bool_or(m.asset = 'report' AND m.is_current) AS is_reported, max(m.created_at) AS last
 FROM experiments e LEFT JOIN materializations m USING (experiment) GROUP BY 1"""
 
@@ -32,14 +33,19 @@ def list_experiments() -> None:
     rows: dict[str, list[dict[str, object]]] = {}
     for name, experiment in good.items():
         row = known.get(name)
-        progress = _progress(experiment, row["measured"] if row else 0)
+        explores = experiment.exploration
+        if explores is None:
+            progress = _progress(experiment, row["measured"] if row else 0)
+        else:
+            progress = f"{row['explored'] if row else 0} of {len(EXPLORATION_ASSETS)} assets"
         rows.setdefault(of_study.get(name, ""), []).append(
             {
                 "experiment": name,
                 "task": experiment.task.name,
                 "model": experiment.model.shown,
-                "filter": experiment.filter.label if experiment.iterations else "-",
-                "iterations": experiment.iterations,
+                "kind": _kind(experiment),
+                "learns from": _teacher(experiment),
+                "updates": experiment.iterations if explores is None else explores.steps,
                 "measured": progress,
                 "last result": row["last"].strftime("%Y-%m-%d %H:%M") if row and row["last"] else "never run",
             }
@@ -51,6 +57,20 @@ def list_experiments() -> None:
         click.echo(f"no experiment files in {experiments_folder()}")
     for error in bad.values():
         click.echo(f"cannot be used: {error}", err=True)
+
+
+def _kind(experiment: Experiment) -> str:
+    """``loop``, ``exploration``, or ``measurement`` where nothing is trained."""
+    if experiment.exploration is not None:
+        return "exploration"
+    return "loop" if experiment.iterations else "measurement"
+
+
+def _teacher(experiment: Experiment) -> str:
+    """The filter in words, or what rewards the policy beside the truth: its bonus."""
+    if experiment.exploration is not None:
+        return f"gold, bonus {experiment.exploration.bonus.name}"
+    return experiment.filter.label if experiment.iterations else "-"
 
 
 def _progress(experiment: Experiment, measured: int) -> str:

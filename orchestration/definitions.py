@@ -6,8 +6,10 @@ import logging
 
 import dagster as dg
 
+from assets.bandits import bandit_regret
 from assets.base_model import base_model
 from assets.diversity_metrics import build_diversity_metrics
+from assets.exploration import build_exploration
 from assets.finetune_data import build_finetune_data
 from assets.gap_metrics import build_gap_metrics
 from assets.generations import build_generations
@@ -39,8 +41,11 @@ def largest_iterations() -> int:
 
 
 def build_assets(iterations: int) -> list[dg.AssetsDefinition]:
-    """The graph with iterations 0..iterations: iteration k trains the model of k + 1, the last one trains nothing."""
-    assets = [problems, base_model]
+    """The graph with iterations 0..iterations: iteration k trains the model of k + 1, the last one trains nothing.
+
+    Beside them exploration: an experiment has one of the two, and skips the other.
+    """
+    assets = [problems, base_model, *build_exploration()]
     for k in range(iterations + 1):
         assets += [
             build_generations(k),
@@ -54,7 +59,7 @@ def build_assets(iterations: int) -> list[dg.AssetsDefinition]:
         ]
         if k < iterations:
             assets += [build_finetune_data(k), build_selection_metrics(k), build_model(k)]
-    return [*assets, build_saturation(iterations), build_report(iterations), *STUDY_ASSETS]
+    return [*assets, build_saturation(iterations), build_report(iterations), *STUDY_ASSETS, bandit_regret]
 
 
 def build_executor() -> dg.ExecutorDefinition:

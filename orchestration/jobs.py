@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.execution.backfill import PartitionBackfill
 
+from assets.bandits import BANDIT_GROUP
 from assets.common import EXPERIMENT
 from assets.study import STUDY_GROUP
 from ops.errors import MindgapError
@@ -15,9 +16,12 @@ from ops.study_files import load_any_study
 from orchestration.partitions import add_partitions, valid_experiments
 from orchestration.run_tags import LAUNCHED_TAG, STUDY_TAG
 
+OF_NO_EXPERIMENT = (STUDY_GROUP, BANDIT_GROUP)
+"""Groups of assets that have no partitions."""
+
 experiment_job = dg.define_asset_job(
     "experiment_job",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(STUDY_GROUP),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(*OF_NO_EXPERIMENT),
     partitions_def=EXPERIMENT,
     description="Run one experiment from its problems to its report. What was computed before is reused.",
 )
@@ -41,7 +45,7 @@ def _queue_backfill(context: dg.OpExecutionContext, names: Sequence[str], title:
             asset_graph=graph,
             partition_names=names,
             asset_selection=sorted(
-                key for key in graph.materializable_asset_keys if graph.get(key).group_name != STUDY_GROUP
+                key for key in graph.materializable_asset_keys if graph.get(key).group_name not in OF_NO_EXPERIMENT
             ),
             backfill_timestamp=time.time(),
             tags={**tags, LAUNCHED_TAG: context.job_name},

@@ -74,6 +74,7 @@ class Bench:
                 )
             self._lab = Lab.open(value, run_id=run_id)
             self._tracking = RunTracking(self._lab, wait_for_news=self._alone)
+            self._lab.live = self._tracking.live
         self._lab.progress = both(self._terminal, Throttled(log.info, LOG_EVERY_SECONDS))
         return self._lab
 
@@ -97,6 +98,11 @@ class Bench:
         self._tracking.record(result)
         if result.asset == "report" and not self._alone:
             self._tracking.finish("FINISHED")
+
+    def flush(self) -> None:
+        """At the end of every step, also of one that failed: log the last of what was logged while it ran."""
+        if self._tracking is not None:
+            self._tracking.live.flush()
 
     def free_engines(self) -> None:
         """Close loaded engines, so that a retry starts with empty memory."""

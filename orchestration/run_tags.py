@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops.arms import ArmMember
 from ops.errors import MindgapError
+from ops.exploration_study import ExplorationMember
 from ops.lab import named_experiment, studies_folder
 from ops.study_files import load_any_study
 
@@ -23,6 +24,7 @@ STUDY_TAG = "mindgap/study"
 ARM_TAG = "mindgap/arm"
 SEED_TAG = "mindgap/seed"
 ITERATIONS_TAG = "mindgap/iterations"
+STEPS_TAG = "mindgap/steps"
 LAUNCHED_TAG = "mindgap/launched_by"
 PARTITION_TAG = "dagster/partition"
 
@@ -30,14 +32,18 @@ PARTITION_TAG = "dagster/partition"
 def tags_of(name: str) -> dict[str, str]:
     """Tags of a run of one experiment; of a study's member also the study, and its arm and seed where it has them.
 
-    The seed is that of the arm, otherwise that of sampling. Of an experiment that cannot be used: its name only.
+    The seed is that of the arm, otherwise that of exploration or of sampling. Of an experiment that cannot be used: its
+    name only.
     """
     tags = {EXPERIMENT_TAG: name}
     try:
         experiment = named_experiment(name)
     except MindgapError:
         return tags
-    tags |= {ITERATIONS_TAG: str(experiment.iterations), SEED_TAG: str(experiment.sampling.seed)}
+    if experiment.exploration is None:
+        tags |= {ITERATIONS_TAG: str(experiment.iterations), SEED_TAG: str(experiment.sampling.seed)}
+    else:
+        tags |= {STEPS_TAG: str(experiment.exploration.steps), SEED_TAG: str(experiment.exploration.seed)}
     for path in sorted(studies_folder().glob("*.yaml")):
         if name.startswith(f"{path.stem}-"):
             found = path.stat()
@@ -54,7 +60,7 @@ def _of_members(path: Path, modified_ns: int, size: int) -> dict[str, dict[str, 
         return {}
     tags = {member.experiment.name: {STUDY_TAG: loaded.study.name} for member in loaded.members}
     for member in loaded.members:
-        if isinstance(member, ArmMember):
+        if isinstance(member, ArmMember | ExplorationMember):
             tags[member.experiment.name] |= {ARM_TAG: member.arm, SEED_TAG: str(member.seed)}
     return tags
 

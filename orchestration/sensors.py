@@ -83,8 +83,9 @@ def _last_iteration(context: dg.SensorEvaluationContext) -> int | None:
     """Of the loaded graph; None in a test without one."""
     if context.repository_def is None:
         return None
-    groups = [key.path[0] for key in context.repository_def.asset_graph.materializable_asset_keys if len(key.path) > 1]
-    return max((int(group.removeprefix("iteration_")) for group in groups), default=0)
+    groups = {key.path[0] for key in context.repository_def.asset_graph.materializable_asset_keys}
+    found = [int(group.removeprefix("iteration_")) for group in groups if group.startswith("iteration_")]
+    return max(found, default=0)
 
 
 def _written(path: Path) -> int:

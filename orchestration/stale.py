@@ -98,9 +98,7 @@ def _first(causes: list[str]) -> str:
 
 def _latest(home: Path, experiment: str, name: str) -> dict[str, Any] | None:
     """The manifest of an asset's last materialization."""
-    group, _, asset = name.rpartition("/")
-    iteration = int(group.removeprefix("iteration_")) if group else None
-    path = latest_manifest(materialization_folder(home, experiment, asset, iteration))
+    path = latest_manifest(materialization_folder(home, experiment, name, None))
     return None if path is None else read_manifest(path)
 
 

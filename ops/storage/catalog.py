@@ -23,12 +23,22 @@ from ops.storage.layout import CATALOG_NAME
 from ops.storage.manifests import Materialized, read_history, read_registrations
 from ops.storage.schemas import COLUMNS
 
-CATALOG_VERSION = "4"
+CATALOG_VERSION = "5"
 STORAGE_VERSION = "v1.4.0"
-VIEWS = ("problems", "generations", "verification_scores", "finetune_data", "preference_pairs")
+VIEWS = ("problems", "generations", "verification_scores", "finetune_data", "preference_pairs", "rollouts")
 """Tables with a row per problem or response: views over Parquet. The others live in the catalog itself."""
 
-GPU_ASSETS = ("base_model", "sampling_choices", "generations", "verification_scores", "model", "policy_shift")
+GPU_ASSETS = (
+    "base_model",
+    "sampling_choices",
+    "generations",
+    "verification_scores",
+    "model",
+    "policy_shift",
+    "exploration/policy",
+    "exploration/training_dynamics",
+    "exploration/evaluation",
+)
 """Assets whose heavy step claims the pool ``gpu``; in the graph they carry the tag ``mindgap/resource: gpu``."""
 
 

@@ -1,4 +1,6 @@
-"""MLflow: one parent run per experiment and Dagster run, one child run per iteration, model versions without copies.
+"""MLflow: one parent run per experiment and Dagster run, child runs under it, model versions without copies.
+
+A child run per iteration; of an experiment with reinforcement learning one called ``exploration``, with its steps.
 
 MLflow mirrors results for its UI and its registry; the truth stays in the manifests. Everything
 goes through ``MlflowClient`` with explicit run ids and tags, under one file lock, so that steps in
@@ -13,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
@@ -35,6 +37,12 @@ POSTGRES_SCHEME = "postgresql+psycopg2://"
 """With its driver: SQLAlchemy 2.1 takes plain ``postgresql://`` for another one, which Dagster does not use."""
 
 CONNECT_SECONDS = 10
+
+EXPLORATION = "exploration"
+"""Kind of the child run of reinforcement learning."""
+
+Child = int | str | None
+"""Which run of an experiment: its parent run (None), an iteration's, or ``EXPLORATION``."""
 
 _METRIC_NAME = re.compile(r"[^\w\-. /]", re.ASCII)
 """What MLflow refuses in the name of a metric or parameter."""
@@ -114,8 +122,9 @@ class Tracker:
         self.database = self.home / "mlflow" / "mlflow.db"  # unused where the database is elsewhere
         self.uri = self._remote or f"sqlite:///{self.database}"
         self._client: Any = None
-        self._runs: dict[tuple[str, str, int | None], str] = {}
+        self._runs: dict[tuple[str, str, Child], str] = {}
         self._starts: dict[str, int] = {}
+        self._logged: dict[tuple[str, str], set[int]] = {}  # steps by (run, metric), of metrics with steps
 
     def log_parent(
         self,
@@ -146,10 +155,45 @@ class Tracker:
         Logging the same value again changes nothing. Metrics that are None are left out.
         """
         with self._locked() as client:
-            parent = self._run(client, experiment, run_id, None)
-            child = self._run(client, experiment, run_id, iteration, parent)
+            child = self._child(client, experiment, run_id, iteration)
             self._log(client, child, metrics, params or {}, tags or {}, step=iteration)
-            self._log(client, parent, metrics, {}, {}, step=iteration)
+            self._log(client, self._run(client, experiment, run_id, None), metrics, {}, {}, step=iteration)
+        return child
+
+    def log_steps(
+        self, experiment: str, run_id: str, points: Sequence[tuple[int, int | None, Mapping[str, float]]]
+    ) -> int:
+        """Log metrics of training steps to the child run ``exploration``; returns how many values were new.
+
+        MLflow keeps every value that a metric was ever given at a step. So a value at a step that the run has already
+        is left out: a step that is made a second time, after a crash, has one point, the first.
+
+        Args:
+            points: (step, time in milliseconds since 1970, numbers by name); without a time that of the run's start.
+        """
+        with self._locked() as client:
+            child = self._child(client, experiment, run_id, EXPLORATION)
+            found = [
+                self._metric(child, name, value, step, time)
+                for step, time, numbers in points
+                for name, value in numbers.items()
+                if self._is_new(client, child, name, step)
+            ]
+            new = list({(item.key, item.step): item for item in reversed(found)}.values())[::-1]
+            for start in range(0, len(new), 800):
+                client.log_batch(child, metrics=new[start : start + 800])
+            for metric in new:  # only now: what could not be logged is to be tried again
+                self._logged[child, metric.key].add(metric.step)
+        return len(new)
+
+    def log_results(self, experiment: str, run_id: str, step: int, metrics: Mapping[str, float | None]) -> str:
+        """Log what a trained policy was measured at, to the child run ``exploration`` and to its parent; returns the
+        child's MLflow run id. Logging the same value again changes nothing.
+        """
+        with self._locked() as client:
+            child = self._child(client, experiment, run_id, EXPLORATION)
+            self._log(client, child, metrics, {}, {}, step=step)
+            self._log(client, self._run(client, experiment, run_id, None), metrics, {}, {}, step=step)
         return child
 
     def register_model(
@@ -160,12 +204,13 @@ class Tracker:
         fingerprint: str,
         experiment: str,
         run_id: str,
-        iteration: int | None = None,
+        iteration: Child = None,
         tags: Mapping[str, str] | None = None,
     ) -> int:
         """Register the checkpoint in ``folder`` (not copied) as a version of ``name``, once per fingerprint.
 
-        ``iteration`` is the one that trained it; None for a base model, which belongs to the parent run.
+        ``iteration`` is the one that trained it, or ``EXPLORATION``; None for a base model, which belongs to the parent
+        run.
 
         Returns:
             The version number, that of the earlier registration where there is one.
@@ -177,8 +222,7 @@ class Tracker:
             wanted = f"name = '{safe(name, 'model name')}' AND tags.`{FINGERPRINT_TAG}` = '{fingerprint}'"
             for version in client.search_model_versions(wanted):
                 return int(version.version)
-            parent = self._run(client, experiment, run_id, None)
-            run = parent if iteration is None else self._run(client, experiment, run_id, iteration, parent)
+            run = self._child(client, experiment, run_id, iteration)
             try:
                 client.get_registered_model(name)
             except MlflowException:
@@ -307,11 +351,14 @@ class Tracker:
     def _artifacts(self) -> str:
         return (self.home / "mlflow" / "artifacts").as_uri()
 
-    def _run(
-        self, client: Any, experiment: str, dagster_run: str, iteration: int | None, parent: str | None = None
-    ) -> str:
-        """Find or create the parent run (iteration None) or a child run; called under the lock."""
-        key = (experiment, dagster_run, iteration)
+    def _child(self, client: Any, experiment: str, dagster_run: str, child: Child) -> str:
+        """Find or create a run and, for a child run, its parent; called under the lock."""
+        parent = self._run(client, experiment, dagster_run, None)
+        return parent if child is None else self._run(client, experiment, dagster_run, child, parent)
+
+    def _run(self, client: Any, experiment: str, dagster_run: str, child: Child, parent: str | None = None) -> str:
+        """Find or create the parent run (child None) or a child run; called under the lock."""
+        key = (experiment, dagster_run, child)
         if key in self._runs:
             return self._runs[key]
         found = client.get_experiment_by_name(safe(experiment, "experiment"))
@@ -322,19 +369,34 @@ class Tracker:
         place = (
             found.experiment_id if found else client.create_experiment(experiment, f"{self._artifacts()}/{experiment}")
         )
-        kind = {KIND_TAG: "experiment"} if parent is None else {KIND_TAG: "iteration", ITERATION_TAG: str(iteration)}
+        kind = {KIND_TAG: "experiment" if child is None else str(child)}
+        if isinstance(child, int):
+            kind = {KIND_TAG: "iteration", ITERATION_TAG: str(child)}
         tags = {RUN_TAG: _quotable(dagster_run), **kind}
         wanted = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         runs = client.search_runs([place], wanted, max_results=1)
         if runs:
             run = runs[0]
         else:
-            name = experiment if parent is None else f"{experiment} iteration {iteration}"
+            name = experiment if child is None else f"{experiment} {' '.join(kind.values())}"
             more = {} if parent is None else {"mlflow.parentRunId": parent}
             run = client.create_run(place, run_name=name, tags={**tags, **more})
         self._runs[key] = run.info.run_id
         self._starts[run.info.run_id] = run.info.start_time
         return run.info.run_id
+
+    def _is_new(self, client: Any, run: str, name: str, step: int) -> bool:
+        """Whether the run has no value of the metric at that step; asks MLflow once for each metric."""
+        key = _METRIC_NAME.sub("_", name)
+        if (run, key) not in self._logged:
+            self._logged[run, key] = {item.step for item in client.get_metric_history(run, key)}
+        return step not in self._logged[run, key]
+
+    def _metric(self, run: str, name: str, value: float, step: int, time: int | None = None) -> Any:
+        """A point; without a time at the run's start, so that logging it again is not a second one."""
+        from mlflow.entities import Metric
+
+        return Metric(_METRIC_NAME.sub("_", name), float(value), self._starts[run] if time is None else time, step)
 
     def _log(
         self,
@@ -345,15 +407,10 @@ class Tracker:
         tags: Mapping[str, str],
         step: int,
     ) -> None:
-        """Log in batches. The run's start is every metric's time, so that logging again is not a second point."""
-        from mlflow.entities import Metric, Param, RunTag
+        """Log in batches."""
+        from mlflow.entities import Param, RunTag
 
-        start = self._starts[run]
-        points = [
-            Metric(_METRIC_NAME.sub("_", name), float(value), start, step)
-            for name, value in metrics.items()
-            if value is not None
-        ]
+        points = [self._metric(run, name, value, step) for name, value in metrics.items() if value is not None]
         kept = [Param(_METRIC_NAME.sub("_", name), str(value)) for name, value in params.items()]
         marks = [RunTag(name, str(value)) for name, value in tags.items()]
         while points or kept or marks:

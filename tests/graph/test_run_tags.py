@@ -73,9 +73,12 @@ def test_a_run_of_no_experiment_is_left_alone(lab_home) -> None:
 
 def test_the_catalog_and_the_graph_agree_on_what_is_gpu_work() -> None:
     graph = build_definitions(1).resolve_asset_graph()
-    gpu = {key.path[-1] for key in graph.materializable_asset_keys if graph.get(key).tags["mindgap/resource"] == "gpu"}
-    names = {key.path[-1] for key in graph.materializable_asset_keys}
-    assert gpu == set(GPU_ASSETS) & names
+    names = {
+        key: key.path[-1] if key.path[0].startswith("iteration_") else "/".join(key.path)
+        for key in graph.materializable_asset_keys
+    }
+    gpu = {name for key, name in names.items() if graph.get(key).tags["mindgap/resource"] == "gpu"}
+    assert gpu == set(GPU_ASSETS) & set(names.values())
 
 
 def test_one_gpu_step_at_a_time_over_all_runs(write_experiment) -> None:
