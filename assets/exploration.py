@@ -71,7 +71,8 @@ def _training_dynamics() -> dg.AssetsDefinition:
     """The base model's responses on the GPU, then the comparison on the CPU."""
     draw = exploration_op(
         "draw_base_responses",
-        "Draw as many responses of the base model to each problem as training drew of the policy.",
+        "Draw twice as many responses of the base model to each problem as training drew of the policy: half are "
+        "compared, the other half say which questions are unsolved.",
         ("rollouts", "base_model"),
         draw_base_responses,
     )

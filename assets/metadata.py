@@ -25,6 +25,9 @@ MAX_PLOT_BYTES = 300_000
 SMALL_PLOT_BYTES = 25_000
 """Plots of assets are smaller, and made in the size in which they are shown."""
 
+REPORTS = ("report", "study_report", "arms_report", "exploration_report")
+"""Assets that write a page."""
+
 UNREADABLE = (OSError, SyntaxError, ValueError)
 """What Pillow raises of an empty or damaged picture: ``UnidentifiedImageError`` is an OSError, a broken chunk not."""
 
@@ -39,7 +42,7 @@ def shown(result: StageResult, gpu_numbers: Mapping[str, Any] | None = None) -> 
     """
     numbers = dict(gpu_numbers or {}) | dict(result.metadata)
     plot = _plot(result, numbers.pop("plot", None))
-    report = numbers.pop("path", None) if result.asset in ("report", "study_report", "arms_report") else None
+    report = numbers.pop("path", None) if result.asset in REPORTS else None
     metadata: dict[str, Any] = {"reused": dg.MetadataValue.bool(result.reused)}
     if report is not None:
         metadata["report"] = dg.MetadataValue.url(_at_home(report).resolve().as_uri())

@@ -152,6 +152,7 @@ study_report = _asset("study_report", ("scaling_law", "cross_verification"), STA
 arm_comparison = _asset("arm_comparison", (), ARM_STAGES, opened_arms)
 arms_report = _asset("arms_report", ("arm_comparison",), ARM_STAGES, opened_arms)
 exploration_comparison = _asset("exploration_comparison", (), EXPLORATION_STAGES, opened_exploration)
+exploration_report = _asset("exploration_report", ("exploration_comparison",), EXPLORATION_STAGES, opened_exploration)
 
 STUDY_ASSETS = [
     scaling_law,
@@ -160,4 +161,5 @@ STUDY_ASSETS = [
     arm_comparison,
     arms_report,
     exploration_comparison,
+    exploration_report,
 ]

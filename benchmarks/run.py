@@ -31,6 +31,7 @@ TITLES = {
     "overhead": "Overhead",
     "scale": "Memory, storage and queries against the number of responses",
     "starts": "Cold and warm starts",
+    "policy_step": "Policy gradient step, against TRL",
 }
 
 
@@ -56,6 +57,8 @@ def commands(model: Path, quick: bool) -> list[list[str]]:
     found += [["scale.py", "--responses", str(n), "--iterations", str(k)] for n, k in sizes]
     names = [*engines, *(["vllm_server"] if "vllm" in engines else [])]
     found.append(["starts.py", str(model), "--engines", ",".join(names), "--rounds", "1" if quick else "3"])
+    if importlib.util.find_spec("trl"):
+        found.append(["policy_step.py", str(model), "--rounds", "1" if quick else "7"])
     return found
 
 

@@ -147,7 +147,7 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _combinations(self) -> Experiment:
-        if self.iterations > 0:
+        if self.iterations > 0 and self.exploration is None:
             for field in ("filter", "training"):
                 if field not in self.model_fields_set:
                     raise ValueError(f"{field}: a mapping (or iterations: 0, where nothing is trained), got nothing")
@@ -189,6 +189,11 @@ class Experiment(Strict):
                 f"got {self.engine.name}"
             )
         sampling, problems = self.sampling, self.problems
+        if "n_train" in sampling.model_fields_set:
+            raise ValueError(
+                "sampling.n_train: nothing with exploration (its groups are exploration.responses_per_problem), "
+                f"got {sampling.n_train}"
+            )
         if sampling.temperature == 0.0 or sampling.top_p < 1.0:
             raise ValueError(
                 "sampling: temperature above 0 and top_p 1 with exploration (the gradient is that of the distribution "

@@ -174,6 +174,7 @@ def _fingerprints(
             if lab.store.has(table, lab.plan.fingerprints[asset]):
                 inputs[f"{name} {asset}"] = lab.plan.fingerprints[asset]
     about = {
+        "seeds": list(loaded.study.seeds),
         "statistics": loaded.members[0].experiment.statistics,
         "members": [[name, item.task, item.arm, item.seed, _bonus(item)] for name, item in members.items()],
         "reference": loaded.reference,

@@ -18,11 +18,16 @@ from ops.arms import SeededStudy, check_labels
 from ops.config import Experiment
 from ops.variants import FromList
 
+TALK_K = 32
+"""The k that the talk's table of 2509.06941 shows beside 1."""
+
 BASE = "base"
 """What tables call the model before any training, where an arm's label stands."""
 
 OVERRIDES = "arms"
 """Key of a task under which single arms have fields of their own on that task."""
+
+PLAIN_ADVANTAGES = ("group_normalised", "mean_only")
 
 TrainedSeeds = Literal["exploration", "sampling", "problems", "model"]
 
@@ -33,7 +38,7 @@ class ExplorationStudy(SeededStudy):
     ``experiment`` holds the fields of an experiment that all share; ``tasks`` by label those that make a task (model,
     task, problems, sampling), and under ``arms`` of it what single arms have there only; ``arms`` by label how each is
     trained. ``seeds`` are given to every part listed in ``seeded``. ``reference``: the arm that the others are compared
-    with, beside the base model; by default the first one without a bonus.
+    with, beside the base model; by default the first one that is plain reinforcement learning (``is_plain``).
     """
 
     tasks: dict[str, dict[str, Any]] = Field(min_length=1)
@@ -99,13 +104,23 @@ class LoadedExploration:
 
     @property
     def reference(self) -> str:
-        """The arm that others are compared with: the file's, else the first one without a bonus, else the first."""
+        """The arm that others are compared with: the file's, else the first plain one, else the first."""
         if self.study.reference is not None:
             return self.study.reference
-        plain = (member.arm for member in self.members if has_no_bonus(member.experiment))
+        plain = (member.arm for member in self.members if is_plain(member.experiment))
         return next(plain, self.members[0].arm)
 
 
-def has_no_bonus(experiment: Experiment) -> bool:
-    """Whether nothing is added to what the reward says."""
-    return experiment.exploration is not None and experiment.exploration.bonus.name == "none"
+def is_plain(experiment: Experiment) -> bool:
+    """Whether this is reinforcement learning on right answers and nothing else: what 7a and 7d are about.
+
+    Right answers are worth 1, advantages are those of the group, and nothing is added to them. Pass@k training,
+    weighted advantages and rewards for unlikely or diverse answers are there for diversity, as a bonus is.
+    """
+    own = experiment.exploration
+    return (
+        own is not None
+        and own.reward.name == "verifiable"
+        and own.advantage.name in PLAIN_ADVANTAGES
+        and own.bonus.name == "none"
+    )

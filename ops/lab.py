@@ -12,7 +12,7 @@ from typing import Any
 from ops.config import Experiment
 from ops.engines.base import Engine
 from ops.engines.settings import LOADING_PROGRESS
-from ops.errors import ExperimentError
+from ops.errors import ExperimentError, StorageError
 from ops.models import AskableModel, BuiltinModel, askable
 from ops.plan import CODE_VERSIONS, ESTIMATED_ASSETS, Plan, asset_name, make_plan, model_fingerprint
 from ops.progress import Progress, silent
@@ -287,8 +287,23 @@ class Lab:
         return self._loaded(wanted, lambda: self.model_path(iteration) if model is None else self.path_of(model))
 
     def policy_path(self, step: int) -> Path:
-        """The checkpoint folder of the policy after ``step`` steps of exploration; of the base model after 0."""
-        return self.model_path(0) if step == 0 else self.store.model_folder(self.plan.policies[step])
+        """The checkpoint folder of the policy after ``step`` steps of exploration; of the base model after 0.
+
+        Raises:
+            StorageError: when it is not there.
+        """
+        if step == 0:
+            return self.model_path(0)
+        folder = self.store.model_folder(self.plan.policies[step])
+        if not self.store.has_model(self.plan.policies[step]):
+            last = self.store.model_folder(self.plan.policies[max(self.plan.policies)])
+            raise StorageError(
+                str(folder),
+                f"the policy after {step} steps of exploration is not there",
+                remedy=f"run the experiment again; where {last} is there and this one was removed, remove that, too: "
+                "the policy is then trained again",
+            )
+        return folder
 
     def policy_engine(self, step: int) -> Engine:
         """The engine with the policy after ``step`` steps; another model's engine is closed first."""

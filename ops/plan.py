@@ -56,11 +56,11 @@ CODE_VERSIONS = {
     "arms_report": "2",
     "policy": "1",
     "rollouts": "1",
-    "training_dynamics": "1",
+    "training_dynamics": "2",
     "evaluation": "1",
-    "exploration_comparison": "1",
+    "exploration_comparison": "2",
     "exploration_report": "1",
-    "bandit_regret": "1",
+    "bandit_regret": "2",
 }
 """Bumped by hand when a step would compute something else from the same inputs."""
 

@@ -11,6 +11,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from ops.errors import MindgapError
+
 LOGGER = logging.getLogger("mindgap")
 
 Points = Sequence[tuple[int, int | None, Mapping[str, float]]]
@@ -23,7 +25,7 @@ COST_FRACTION = 0.01
 """Of the wall time, that logging may take."""
 
 PAUSE_SECONDS = 60.0
-"""After a failure; a database that does not answer is waited for up to ten seconds each time."""
+"""After a failure; longer where the attempt took more than ``COST_FRACTION`` of it."""
 
 
 class LiveMetrics:
@@ -56,20 +58,38 @@ class LiveMetrics:
         try:
             self._log(self._points)
         except Exception as error:
-            self._next = self._clock() + PAUSE_SECONDS
+            end = self._clock()
+            self._next = end + max(PAUSE_SECONDS, self._cost(end - start) / COST_FRACTION)
             if not self._has_warned:
                 self._has_warned = True
-                LOGGER.warning(
-                    "live metrics are not shown in MLflow for now (%s); the training goes on, and they are logged as "
-                    "soon as MLflow takes them",
-                    type(error).__name__,  # its text may quote the database's address
+                warn(
+                    f"live metrics are not shown in MLflow for now ({reason_of(error)}); the training goes on, and "
+                    "they are logged as soon as MLflow takes them"
                 )
             return
         self._points = []
         end = self._clock()
-        cost = 0.0 if self._is_first else end - start  # the first one imports MLflow and opens its database
-        self._is_first = False
-        self._next = end + max(LIVE_SECONDS, cost / COST_FRACTION)
+        self._next = end + max(LIVE_SECONDS, self._cost(end - start) / COST_FRACTION)
+
+    def _cost(self, seconds: float) -> float:
+        """What counts of an attempt's time: nothing of the first one, which imports MLflow and opens its database."""
+        cost, self._is_first = 0.0 if self._is_first else seconds, False
+        return cost
+
+
+def warn(message: str) -> None:
+    """Warn on the terminal and, inside a step, in Dagster's log of the run."""
+    from dagster import get_dagster_logger
+
+    LOGGER.warning("%s", message)
+    for handler in get_dagster_logger().handlers:  # the step's; as a logger it would write to the terminal once more
+        handler.handle(LOGGER.makeRecord(LOGGER.name, logging.WARNING, __file__, 0, message, (), None))
+
+
+def reason_of(error: Exception) -> str:
+    """The class of an error; with our own its text, for that of others may quote the database's address."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if isinstance(error, MindgapError) else type(error).__name__
 
 
 def is_number(value: object) -> bool:

@@ -7,22 +7,34 @@ all of its iterations.
 Reinforcement learning is logged while it goes on, into a child run ``exploration``: its steps under the names of the
 table ``policy_steps``. A run that resumed another one's training begins with the step at which it resumed; when the
 policy is committed, the steps before are filled in from the table, so that the last run always has the whole curve.
+
+Results are in the store before MLflow hears of them, so a MLflow that fails fails no step: there is one warning, and
+what could not be logged waits for the next result and for the run's end. Whatever waits has a mark in the home until it
+is logged; with a mark the experiment's next run logs everything, also what it only reuses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ops.lab import Lab
 from ops.models import RecordedModel
+from ops.storage.layout import safe
 from ops.storage.tracking import EXPLORATION, Tracker
 from ops.types import StageResult
-from orchestration.live_metrics import LiveMetrics, Points, is_number
+from orchestration.live_metrics import LiveMetrics, Points, is_number, reason_of, warn
 
 RESULTS = ("exploration/evaluation", "exploration/training_dynamics")
 """Assets whose numbers are metrics of the trained policy, under the asset's name."""
+
+LIVE_WAIT_SECONDS = 2.0
+"""What a training waits for other processes at a time, and every step once MLflow has failed."""
+
+COMMIT_WAIT_SECONDS = 30.0
+"""What a step that has committed its result waits for them."""
 
 
 class RunTracking:
@@ -36,9 +48,10 @@ class RunTracking:
         self._lab = lab
         self._tracker = Tracker(lab.store.home)
         self._alone = wait_for_news
-        self._has_news = not wait_for_news
-        self._has_logged = False
-        self._waiting: list[Callable[[], Any]] = [self._describe]
+        self._marks = lab.store.home / "mlflow" / "unlogged" / safe(lab.experiment.name, "experiment")
+        self._has_news = not wait_for_news or self._is_marked()
+        self._has_logged = self._has_warned = False
+        self._waiting: list[tuple[str | None, Callable[[], Any]]] = [(None, self._describe)]
         self.live = LiveMetrics(self._log_live)
 
     def record(self, result: StageResult) -> None:
@@ -46,33 +59,85 @@ class RunTracking:
         self._has_news = self._has_news or not result.reused
         asset, iteration = _parts(result.asset)
         if asset in ("gap_metrics", "diversity_metrics"):
-            self._waiting.append(partial(self._log, iteration or 0, _numbers(result)))
+            self._wait(result, partial(self._log, iteration or 0, _numbers(result)))
         elif asset in ("base_model", "model"):
-            self._waiting.append(partial(self._register, iteration))
+            self._wait(result, partial(self._register, iteration))
         elif asset == "exploration/policy":
-            self._waiting += [self._complete_steps, self._register_policies]
+            self._wait(result, self._complete_steps, self._register_policies)
         elif asset in RESULTS:
-            self._waiting.append(partial(self._log_results, asset.rpartition("/")[2], _numbers(result)))
-        else:
+            self._wait(result, partial(self._log_results, asset.rpartition("/")[2], _numbers(result)))
+        elif not self._has_warned:
             return
         if self._has_news:
-            self._log_waiting()
+            self._attempt(self._log_waiting)
+
+    def _wait(self, result: StageResult, *actions: Callable[[], Any]) -> None:
+        self._waiting += [(result.asset, action) for action in actions]
 
     def _log_waiting(self) -> None:
         self._has_logged = True
         while self._waiting:
-            self._waiting[0]()
+            asset, action = self._waiting[0]
+            action()
             self._waiting.pop(0)  # only now: what failed is tried again with the next result
+            if asset is not None and asset not in {name for name, _ in self._waiting}:
+                self._mark(asset).unlink(missing_ok=True)
+
+    def _attempt(self, action: Callable[[], Any]) -> None:
+        """Do it; a failure is one warning for each run (and process), and marks what waits."""
+        try:
+            with self._tracker.waiting(LIVE_WAIT_SECONDS if self._has_warned else COMMIT_WAIT_SECONDS):
+                action()
+        except Exception as error:
+            self._warn(error)
+            self._mark_waiting()
+
+    def _warn(self, error: Exception) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        names = list(dict.fromkeys(name for name, _ in self._waiting if name is not None))
+        what = f"the results of {', '.join(names)}" if names else "the end of the run"
+        warn(
+            f"MLflow did not take {what} ({reason_of(error)}). Results are safe in the store and the run goes on; "
+            "MLflow is tried again with the next result and at the run's end. What is missing there then is logged by "
+            f"the next `mindgap run {self._lab.experiment.name}`, which computes no result again"
+        )
+
+    def _is_marked(self) -> bool:
+        """Whether an earlier run could not log a result that the experiment still has."""
+        if not self._marks.is_dir():
+            return False
+        return any(self._mark(asset).exists() for asset in self._lab.plan.fingerprints)
+
+    def _mark(self, asset: str) -> Path:
+        return self._marks / asset.replace("/", ".")
+
+    def _mark_waiting(self) -> None:
+        try:
+            for asset in {name for name, _ in self._waiting if name is not None}:
+                self._marks.mkdir(parents=True, exist_ok=True)
+                self._mark(asset).touch()
+        except OSError as error:
+            warn(f"what MLflow did not take could not be noted in {self._marks} ({type(error).__name__})")
 
     def finish(self, status: str) -> None:
-        """End the run's MLflow runs, if it has any. ``status``: FINISHED, FAILED or KILLED."""
+        """Log what still waits, and end the run's MLflow runs, if it has any.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+        """
         if self._has_logged or not self._alone:
-            self._tracker.finish(self._lab.run_id, status)
+            self.live.flush()
+            if self._has_warned:
+                self._attempt(self._log_waiting)
+            self._attempt(partial(self._tracker.finish, self._lab.run_id, status))
 
     def _log_live(self, points: Points) -> None:
         self._has_news = True
-        self._log_waiting()
-        self._tracker.log_steps(self._lab.experiment.name, self._lab.run_id, points)
+        with self._tracker.waiting(LIVE_WAIT_SECONDS):
+            self._log_waiting()
+            self._tracker.log_steps(self._lab.experiment.name, self._lab.run_id, points)
 
     def _complete_steps(self) -> None:
         """Fill in the steps that another run made, or that could not be logged while they were made."""

@@ -27,9 +27,10 @@ class Bandits(Strict):
         outcomes: number m of outcomes (final answers), at every K.
         class_sizes: arms per outcome. ``needle``: the good outcome has one arm, the others share the rest evenly;
             ``uniform``: K/m each; ``zipf``: in proportion to 1/rank, the good outcome last. Every outcome has an arm.
-        gaps: the instances; the regret that is reported at a round is the largest over them.
+        gaps: the instances; the regret that is reported at a round is that of the worst of them.
         rounds: T, arms pulled.
-        runs: simulated independently; the intervals resample them.
+        runs: simulated independently. The first half choose the worst gap at each round, the others are what is
+            reported, and what the intervals resample; with one gap, all are.
         batch: n of the algorithm ``batch``, pulls between two updates.
         batch_weight: c, the weight of its penalty.
     """
@@ -47,10 +48,17 @@ class Bandits(Strict):
     resamples: Annotated[int, Field(ge=100)] = 1_000
     seed: Seed = 0
 
+    @property
+    def choosing_runs(self) -> int:
+        """How many runs, the first ones, choose the worst gap and count for nothing else."""
+        return self.runs // 2 if len(self.gaps) > 1 else 0
+
     @model_validator(mode="after")
     def _sizes_agree(self) -> Bandits:
         if min(self.arms) < self.outcomes:
             raise ValueError(f"arms: expected at least one for each of {self.outcomes} outcomes, got {min(self.arms)}")
+        if self.choosing_runs == 1:
+            raise ValueError(f"runs: expected at least 4, as half of them choose the worst gap, got {self.runs}")
         for field, values in (("arms", self.arms), ("gaps", self.gaps)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{field}: the same value twice in {list(values)}")

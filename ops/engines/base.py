@@ -145,9 +145,13 @@ class Engine(Protocol):
 
 
 class PolicyEngine(Protocol):
-    """An engine that draws from a model in training."""
+    """An engine that draws from a model in training.
+
+    ``holds_a_copy``: of its weights, which may differ from them by rounding; False: it runs the very model.
+    """
 
     engine: Engine
+    holds_a_copy: bool
 
     def update(self, model: Any) -> float:
         """Take the model's weights as they are now; seconds that the handover took."""

@@ -17,6 +17,8 @@ class TransformersPolicy:
     checkpoints that the engine loads itself.
     """
 
+    holds_a_copy = False
+
     def __init__(self, model: Any, tokenizer: Any, settings: TransformersEngineSettings) -> None:
         self._engine = TransformersEngine.from_model(model, tokenizer, settings)
         self.engine: Engine = self._engine

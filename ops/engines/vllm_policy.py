@@ -33,6 +33,8 @@ class VllmPolicy:
             architecture, or with several GPUs for one model.
     """
 
+    holds_a_copy = True
+
     def __init__(self, model: Any, tokenizer: Any, model_path: Path, settings: VllmSettings) -> None:
         if settings.tensor_parallel_size > 1:
             raise EngineError(

@@ -2,17 +2,21 @@
 
 Responses come in groups: n responses to one problem at one step. The base model has as many groups of every problem,
 its samples g n .. (g + 1) n - 1 standing against the policy's g-th visit, so that at every budget both samplers have
-drawn the same number of responses to each problem. A budget is a number of steps done; a window is the steps since the
-budget before. Every curve is a ratio of two sums over problems, so that resampling problems resamples the whole curve
+drawn the same number of responses to each problem. A budget is a number of steps done; a window is the last so many
+steps before it. Every curve is a ratio of two sums over problems, so that resampling problems resamples the whole curve
 at once. All is vectorised: P problems, G groups of N responses, B budgets, R resamples. 3.2 million responses of each
 sampler (1,000 problems, 200 visits, 16 responses) at 40 budgets with 2,000 resamples take 1.4 s on one core.
 
 Conventions (ours): a response without an answer is no answer; a question is solved so far once a correct response to it
-has been drawn. ``unsolved`` questions are those that neither sampler has solved so far, ``solved`` ones all others that
-were visited: the same set for both, so that ``policy_minus_base`` is paired. So it is with groups: unsolved are those
-pairs of groups in which neither sampler has a correct response. Only ``distinct_answers_per_group_own`` divides each
-sampler's groups by that sampler's own outcome, as published figures do; there the two samplers are measured on
-different groups, and no difference is made.
+has been drawn. Which questions are ``unsolved`` is said by neither sampler's responses but by the *classifier*: as many
+further responses of the base model, which are compared with nothing. At a budget those visited questions are unsolved
+to which the classifier's first responses, as many as either sampler has drawn, hold no correct one; ``solved`` are all
+others that were visited. The compared responses cannot say it themselves: a policy's questions without a correct answer
+are more often those to which it gives few answers, and it would seem to have lost diversity where on average it has
+lost none. So it is with groups: unsolved are those whose classifier's group of the same number holds no correct
+response. The set is the same for both samplers, so that ``policy_minus_base`` is paired. Only
+``distinct_answers_per_group_own`` divides each sampler's groups by that sampler's own outcome, as published figures do;
+there the two samplers are measured on different groups, and no difference is made.
 """
 
 from __future__ import annotations
@@ -90,19 +94,31 @@ class Ratio:
 
 
 def budget_steps(steps: int, most: int = BUDGETS) -> np.ndarray:
-    """Numbers of steps done at which curves are read: int [B], rising, evenly spread, the last one ``steps``."""
-    return np.unique(-(-steps * np.arange(1, most + 1) // most))
+    """Numbers of steps done at which curves are read: int [B], rising, evenly spread, from 1 to ``steps``.
+
+    The first step is drawn before any update, by the base model itself. ``most`` is 2 or more.
+    """
+    return np.unique(1 - (1 - steps) * np.arange(most) // (most - 1))
 
 
-def sampling_curves(groups: Groups, policy: Outcomes, base: Outcomes, budgets_B: np.ndarray) -> dict[Key, Ratio]:
+def sampling_curves(
+    groups: Groups, policy: Outcomes, base: Outcomes, classified_G: np.ndarray, budgets_B: np.ndarray, window: int
+) -> dict[Key, Ratio]:
     """Curves of both samplers and of their paired difference.
 
     ``solved_questions``: share of all P problems, visited or not, with a correct response so far.
     ``distinct_answers``, ``distinct_correct_answers``: different (correct) answers so far, mean over the problems
     visited so far. ``distinct_answers_per_group``: different answers among the n of a group, mean over the groups of
     the window (a ratio of sums over problems: a problem with two groups counts twice).
+
+    Args:
+        classified_G: bool, whether the classifier's group that stands beside this one holds a correct response.
+        window: steps of a window.
+
+    Raises:
+        ValueError: when a group was drawn after the last budget.
     """
-    grid, pair = _Grid.of(groups, budgets_B), {POLICY: policy, BASE: base}
+    grid, pair = _Grid.of(groups, budgets_B, window), {POLICY: policy, BASE: base}
     visited_PB = grid.so_far(np.ones(len(groups.step_G))) > 0
     solved = {name: grid.so_far(found.solved) > 0 for name, found in pair.items()}
     distinct = {name: grid.distinct_so_far(found.answer_GN) for name, found in pair.items()}
@@ -110,40 +126,46 @@ def sampling_curves(groups: Groups, policy: Outcomes, base: Outcomes, budgets_B:
         name: grid.distinct_so_far(np.where(found.correct_GN, found.answer_GN, -1)) for name, found in pair.items()
     }
     curves = _paired("solved_questions", ALL, solved, np.ones_like(visited_PB))
-    for questions, member_PB in _divided(visited_PB, solved[POLICY] | solved[BASE]).items():
+    for questions, member_PB in _divided(visited_PB, grid.so_far(classified_G) > 0).items():
         curves |= _paired("distinct_answers", questions, distinct, member_PB)
     curves |= _paired("distinct_correct_answers", ALL, right, visited_PB)
-    return curves | _group_curves(grid, pair)
+    return curves | _group_curves(grid, pair, classified_G)
 
 
-def _group_curves(grid: _Grid, pair: Mapping[str, Outcomes]) -> dict[Key, Ratio]:
-    """Of single groups: all, those that either sampler solved, those that neither did; and by each own outcome."""
+def _group_curves(grid: _Grid, pair: Mapping[str, Outcomes], classified_G: np.ndarray) -> dict[Key, Ratio]:
+    """Of single groups: all, those that the classifier calls solved, the others; and by each own outcome."""
     distinct = {name: distinct_in_groups(found.answer_GN) for name, found in pair.items()}
     solved = {name: found.solved for name, found in pair.items()}
     every_G = np.ones(len(grid.cell_G), dtype=bool)
     curves: dict[Key, Ratio] = {}
-    for questions, member_G in _divided(every_G, solved[POLICY] | solved[BASE]).items():
-        sums = {name: grid.sums(value_G * member_G) for name, value_G in distinct.items()}
-        curves |= _paired("distinct_answers_per_group", questions, sums, grid.sums(member_G))
+    for questions, member_G in _divided(every_G, classified_G).items():
+        sums = {name: grid.in_window(value_G * member_G) for name, value_G in distinct.items()}
+        curves |= _paired("distinct_answers_per_group", questions, sums, grid.in_window(member_G))
     for name, value_G in distinct.items():
         for questions, member_G in ((SOLVED, solved[name]), (UNSOLVED, ~solved[name])):
-            ratio = Ratio(grid.sums(value_G * member_G), grid.sums(member_G))
+            ratio = Ratio(grid.in_window(value_G * member_G), grid.in_window(member_G))
             curves[Key(name, questions, "distinct_answers_per_group_own")] = ratio
     return curves
 
 
-def window_curves(groups: Groups, values: Mapping[str, np.ndarray], budgets_B: np.ndarray) -> dict[Key, Ratio]:
-    """Means over the policy's responses in each window.
+def window_curves(
+    groups: Groups, values: Mapping[str, np.ndarray], budgets_B: np.ndarray, window: int
+) -> dict[Key, Ratio]:
+    """Means over the policy's responses in the window before each budget.
 
     Args:
         values: by metric, float64 [G, N]; NaN is left out.
+        window: steps of a window.
+
+    Raises:
+        ValueError: when a group was drawn after the last budget.
     """
-    grid = _Grid.of(groups, budgets_B)
+    grid = _Grid.of(groups, budgets_B, window)
     curves = {}
     for metric, value_GN in values.items():
         used_GN = ~np.isnan(value_GN)
         total_G, used_G = np.where(used_GN, value_GN, 0.0).sum(1), used_GN.sum(1)
-        curves[Key(POLICY, ALL, metric)] = Ratio(grid.sums(total_G), grid.sums(used_G))
+        curves[Key(POLICY, ALL, metric)] = Ratio(grid.in_window(total_G), grid.in_window(used_G))
     return curves
 
 
@@ -180,41 +202,55 @@ def distinct_in_groups(answer_GN: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Problems x windows, and the cell that each group falls into.
+    """Problems x pieces of the training, and the cell that each group falls into.
+
+    The pieces (E) lie between the ends of all windows, so that what was drawn up to a budget, and in the window before
+    it, are differences of cumulative sums.
 
     Attributes:
-        cell_G: int, problem * n_windows + window; step s belongs to the first budget of at least s + 1 steps done.
+        cell_G: int, problem * n_pieces + piece.
+        end_B, start_B: int, the piece that ends with the budget, and the one that ends where its window begins.
     """
 
     cell_G: np.ndarray
     n_problems: int
-    n_windows: int
+    n_pieces: int
+    end_B: np.ndarray
+    start_B: np.ndarray
 
     @classmethod
-    def of(cls, groups: Groups, budgets_B: np.ndarray) -> _Grid:
-        window_G = np.searchsorted(budgets_B, groups.step_G, side="right")
-        cell_G = groups.problem_G.astype(np.int64) * len(budgets_B) + window_G
-        return cls(cell_G, groups.n_problems, len(budgets_B))
-
-    def sums(self, value_G: np.ndarray) -> np.ndarray:
-        """Sums of a value of groups by problem and window, float64 [P, B]."""
-        sums = np.bincount(self.cell_G, weights=value_G, minlength=self.n_problems * self.n_windows)
-        return sums.reshape(self.n_problems, self.n_windows)
+    def of(cls, groups: Groups, budgets_B: np.ndarray, window: int) -> _Grid:
+        if groups.step_G.max(initial=0) >= budgets_B[-1]:
+            raise ValueError(f"a group of step {groups.step_G.max()}, but the last budget is {budgets_B[-1]} steps")
+        begin_B = np.maximum(budgets_B - window, 0)
+        ends_E = np.union1d(np.append(begin_B, 0), budgets_B)  # the first piece ends before step 0: nothing is in it
+        cell_G = groups.problem_G.astype(np.int64) * len(ends_E) + np.searchsorted(ends_E, groups.step_G, side="right")
+        end_B, start_B = np.searchsorted(ends_E, budgets_B), np.searchsorted(ends_E, begin_B)
+        return cls(cell_G, groups.n_problems, len(ends_E), end_B, start_B)
 
     def so_far(self, value_G: np.ndarray) -> np.ndarray:
-        """The same up to and with each window."""
-        return self.sums(value_G).cumsum(1)
+        """Sums of a value of groups by problem up to each budget, float64 [P, B]."""
+        return np.asarray(self._cumulative(self.cell_G, value_G)[:, self.end_B])
+
+    def in_window(self, value_G: np.ndarray) -> np.ndarray:
+        """The same in the window before each budget."""
+        sums_PE = self._cumulative(self.cell_G, value_G)
+        return np.asarray(sums_PE[:, self.end_B] - sums_PE[:, self.start_B])
 
     def distinct_so_far(self, answer_GN: np.ndarray) -> np.ndarray:
-        """Different answers to each problem up to and with each window, float64 [P, B]: each from its first one on."""
+        """Different answers to each problem up to each budget, float64 [P, B]: each from its first one on."""
         n_answers = int(answer_GN.max(initial=0)) + 1
-        problem_G, window_G = np.divmod(self.cell_G, self.n_windows)
-        place_GN = (problem_G[:, None] * n_answers + answer_GN) * self.n_windows + window_G[:, None]
-        place_D = np.sort(place_GN[answer_GN >= 0])  # of each answer its first window comes first
-        first_D = place_D[np.diff(place_D // self.n_windows, prepend=-1) != 0]
-        cell_D = first_D // (n_answers * self.n_windows) * self.n_windows + first_D % self.n_windows
-        counts = np.bincount(cell_D, minlength=self.n_problems * self.n_windows)
-        return counts.reshape(self.n_problems, self.n_windows).cumsum(1).astype(np.float64)
+        problem_G, piece_G = np.divmod(self.cell_G, self.n_pieces)
+        place_GN = (problem_G[:, None] * n_answers + answer_GN) * self.n_pieces + piece_G[:, None]
+        place_D = np.sort(place_GN[answer_GN >= 0])  # of each answer its first piece comes first
+        first_D = place_D[np.diff(place_D // self.n_pieces, prepend=-1) != 0]
+        cell_D = first_D // (n_answers * self.n_pieces) * self.n_pieces + first_D % self.n_pieces
+        return np.asarray(self._cumulative(cell_D, np.ones(len(cell_D)))[:, self.end_B])
+
+    def _cumulative(self, cell: np.ndarray, value: np.ndarray) -> np.ndarray:
+        """Sums by problem up to and with each piece, float64 [P, E]."""
+        sums = np.bincount(cell, weights=value, minlength=self.n_problems * self.n_pieces)
+        return sums.reshape(self.n_problems, self.n_pieces).cumsum(1)
 
 
 def _divided(member: np.ndarray, solved: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,9 +6,11 @@ single responses nor counts of answers. The objective is held to TRL's in a test
 
 - problems are drawn in seeded epochs, without those that do not fill a whole step;
 - a response cut at ``max_tokens`` is graded like any other and trained on, without an end token;
-- where an engine of its own draws (vLLM), its probabilities differ from the trained model's by rounding; the ratio of
-  probabilities is taken between versions of the trained model, and that difference is not corrected;
-- what a whole group adds is 0 where all its rewards are equal and it has no bonus; such groups stay in the averages.
+- where an engine of its own draws (vLLM), its probabilities differ from the trained model's by rounding; and with
+  precision bfloat16 responses are drawn from the float32 weights, while the gradient is that of the cast forward pass.
+  The ratio of probabilities is taken between versions of the trained model, and neither difference is corrected;
+- a group without any signal (all its advantages 0, as centred ones are where all rewards are equal, and no bonus) stays
+  in the averages.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,15 +27,15 @@ import numpy as np
 import polars as pl
 
 from ops.engines.base import PolicyEngine, SampleRequest, SamplingSettings
-from ops.errors import ModelError
-from ops.exploration.answer_mask import answer_mask
+from ops.errors import ModelError, StorageError
 from ops.exploration.counts import AnswerCounts
+from ops.exploration.drawn import AnswerSpan, Drawn, token_weights
 from ops.exploration.objective import ObjectiveNumbers, PolicySample, policy_backward, token_logprobs
 from ops.exploration.rollout_files import keep_until, write_steps
 from ops.exploration.schedule import mini_batches_of, problems_of_step, rollout_seeds
 from ops.exploration.settings import Exploration
 from ops.exploration.step_rows import rollout_rows, step_row
-from ops.exploration.worth import Worth, worth_of
+from ops.exploration.worth import worth_of
 from ops.progress import Progress
 from ops.training.checkpoint import (
     RNG,
@@ -66,7 +68,7 @@ class World:
     prompts: Sequence[str]
     sampling: SamplingSettings
     grade: Callable[[Sequence[tuple[Problem, str, bool]]], Sequence[Grade]]
-    answer_span: Callable[[Problem, str], tuple[int, int] | None] | None
+    answer_span: AnswerSpan | None
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,6 @@ class Trained:
     tokens: int
     forward_tokens: int
     responses: int
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """The responses of one step, flat: ``n`` of the first problem, ``n`` of the second ..."""
-
-    problems: list[Problem]
-    completions: list[Completion]
-    grades: list[Grade]
-    seeds: list[int]
-    worths: list[Worth]
-    samples: list[PolicySample]
-    bonus_tokens: list[int]
 
 
 def train_on(
@@ -127,7 +116,7 @@ def train_on(
         ModelError: when the loss or the gradient is no longer finite, or the device does not fit the settings.
         StorageError: when ``work`` lacks responses of steps that its checkpoint has done.
     """
-    check_precision(model.device.type, settings.precision)
+    check_precision(model.device.type, settings.precision, "exploration")
     with without_dropout(model):
         if settings.activation_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -170,25 +159,46 @@ class _Run:
         self.counts, self.rows = AnswerCounts(), list[dict[str, Any]]()
         self.tokens = self.forward_tokens = self.responses = 0
         self.waiting: list[pl.DataFrame] = []  # rows of `rollouts` since the last save
+        self.drawn_by = f"{engine.engine.name} {engine.engine.version}"
         self.first = self._restored()
         self.saved = self.first
 
     def _restored(self) -> int:
         """The step to go on from; state of the last checkpoint, or of the beginning."""
-        restored = load_checkpoint(self.work, self.model, {"adamw": self.optimizer})
-        if restored is None:
-            keep_until(self.work, 0)
-            return 0
-        step, extra = restored
+        from safetensors import SafetensorError
+
+        try:
+            restored = load_checkpoint(self.work, self.model, {"adamw": self.optimizer})
+            if restored is None:
+                keep_until(self.work, 0)
+                return 0
+            step, extra = restored
+            drawn_by = extra["drawn_by"]
+            self.counts, self.rows = AnswerCounts.from_json(extra["counts"]), extra["rows"]
+            self.tokens, self.forward_tokens, self.responses = (extra[name] for name in TOTALS)
+            restore_random_states(load_part(self.work, RNG))
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise StorageError(
+                str(self.work),
+                f"its checkpoint cannot be read ({type(error).__name__}: {error})",
+                remedy="remove the folder and run the experiment again: training starts from its first step",
+            ) from error
+        if drawn_by != self.drawn_by:
+            raise StorageError(
+                str(self.work),
+                f"its {step} steps were drawn by {drawn_by}, and the experiment now says {self.drawn_by}: the rest of "
+                "the training would be another one's",
+                field="engine.name",
+                remedy=f"take {drawn_by} again, or remove the folder: training starts from its first step",
+            )
         keep_until(self.work, step)
-        restore_random_states(load_part(self.work, RNG))
-        self.counts, self.rows = AnswerCounts.from_json(extra["counts"]), extra["rows"]
-        self.tokens, self.forward_tokens, self.responses = (extra[name] for name in TOTALS)
         return step
 
     def to_the_end(self) -> Trained:
         """Every step that is left."""
-        settings, saves = self.settings, Saves(self.first)
+        settings, saves = self.settings, Saves(self.first, seconds=SAVE_SECONDS)
+        if self.first:
+            self.progress(f"{self.label} goes on", self.first, settings.steps, {})
         kept = set(settings.snapshot_steps)
         if self.first in kept:  # killed between its checkpoint and its snapshot, perhaps
             self.snapshot(self.first, self._trained())
@@ -233,61 +243,66 @@ class _Run:
         ]
         seeds = [seed for request in requests for seed in request.seeds]
         self.forward_tokens += sum(one.n_tokens for one in completions)
-        return self._with_samples(Drawn(problems, completions, grades, seeds, worths, [], []))
+        self.forward_tokens += sum(len(self.prompt_ids[problem.problem_id]) for problem in asked)
+        drawn = Drawn(problems, completions, grades, seeds, worths)
+        self._weigh(drawn)
+        self._read(drawn)
+        return drawn
 
-    def _with_samples(self, drawn: Drawn) -> Drawn:
-        """What the objective reads of each response."""
-        weight, span_of = self.settings.bonus.weight, self.world.answer_span
+    def _weigh(self, drawn: Drawn) -> None:
+        """What the objective reads of each response, but for log-probabilities."""
+        weight = self.settings.bonus.weight
         advantage_B = np.concatenate([worth.advantage_N for worth in drawn.worths])
         bonus_B = weight * np.concatenate([worth.bonus_N for worth in drawn.worths])
-        samples = []
         for i, (problem, one) in enumerate(zip(drawn.problems, drawn.completions, strict=True)):
-            carries_T = np.ones(len(one.token_ids), dtype=bool)
-            if span_of is not None and bonus_B[i] != 0.0 and (span := span_of(problem, one.text)) is not None:
-                carries_T = ~answer_mask(self.tokenizer, one.token_ids, one.text, span)
-            drawn.bonus_tokens.append(int(carries_T.sum()) if bonus_B[i] != 0.0 else 0)
-            weight_T = advantage_B[i] + np.where(carries_T, bonus_B[i], 0.0)
-            samples.append(PolicySample(self.prompt_ids[problem.problem_id], one.token_ids, weight_T, None, None))
-        return Drawn(**{**vars(drawn), "samples": self._with_logprobs(samples)})
+            weight_T, n_tokens = token_weights(
+                self.tokenizer, problem, one, advantage_B[i], bonus_B[i], self.world.answer_span
+            )
+            drawn.bonus_tokens.append(n_tokens)
+            drawn.samples.append(PolicySample(self.prompt_ids[problem.problem_id], one.token_ids, weight_T))
 
-    def _with_logprobs(self, samples: list[PolicySample]) -> list[PolicySample]:
-        """With log-probabilities under the base model, and under the policy as it is now where it will change."""
-        settings = self.settings
-        olds: Sequence[np.ndarray | None] = [None] * len(samples)
-        bases: Sequence[np.ndarray | None] = [None] * len(samples)
+    def _read(self, drawn: Drawn) -> None:
+        """Log-probabilities under the base model, and under the policy as it is now where it is about to change."""
+        settings, temperature = self.settings, self.world.sampling.temperature
+        if self.engine.holds_a_copy:
+            first = drawn.samples[: settings.responses_per_problem]
+            found, _ = self._logprobs(self.model, first, 1.0)
+            far = [abs(float(own.sum()) - one.logprob) for own, one in zip(found, drawn.completions, strict=False)]
+            drawn.engine_difference = sum(far) / sum(len(own) for own in found)
         if settings.mini_batches * settings.passes > 1:
-            olds = self._logprobs(self.model, samples)
+            olds, drawn.entropy_B = self._logprobs(self.model, drawn.samples, temperature)
+            pairs = zip(drawn.samples, olds, strict=True)
+            drawn.samples = [replace(sample, old_logprob_T=old) for sample, old in pairs]
         if self.base is not None:
-            bases = self._logprobs(self.base, samples)
-        return [
-            PolicySample(sample.prompt_ids, sample.response_ids, sample.weight_T, old, base)
-            for sample, old, base in zip(samples, olds, bases, strict=True)
-        ]
+            bases, _ = self._logprobs(self.base, drawn.samples, temperature)
+            pairs = zip(drawn.samples, bases, strict=True)
+            drawn.samples = [replace(sample, base_logprob_T=base) for sample, base in pairs]
 
-    def _logprobs(self, model: Any, samples: list[PolicySample]) -> Sequence[np.ndarray]:
-        found, _ = token_logprobs(
+    def _logprobs(
+        self, model: Any, samples: Sequence[PolicySample], temperature: float
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        self.forward_tokens += sum(len(sample.prompt_ids) + len(sample.response_ids) for sample in samples)
+        return token_logprobs(
             model,
             samples,
-            temperature=self.world.sampling.temperature,
+            temperature=temperature,
             pad_id=self.pad_id,
             precision=self.settings.precision,
             tokens_per_micro_batch=self.settings.tokens_per_micro_batch,
         )
-        self.forward_tokens += sum(len(sample.prompt_ids) + len(sample.response_ids) for sample in samples)
-        return found
 
     def _update(self, step: int, drawn: Drawn) -> tuple[list[ObjectiveNumbers], np.ndarray, float, float]:
         """All optimiser steps on one step's responses.
 
         Returns:
-            numbers of each, the responses' mean token entropies [B] in the first pass, the last learning rate, the mean
-            norm of the gradients.
+            numbers of each, the responses' mean token entropies [B] under the policy that drew them, the last learning
+            rate, the mean norm of the gradients.
         """
         import torch
 
         settings, samples = self.settings, drawn.samples
         numbers, norms = list[ObjectiveNumbers](), list[float]()
-        entropy_B, rate = np.full(len(samples), math.nan), 0.0
+        entropy_B, rate = drawn.entropy_B, 0.0
         self.model.train()
         for one_pass in range(settings.passes):
             for chosen in mini_batches_of(len(samples), settings.mini_batches, settings.seed, step, one_pass):
@@ -310,12 +325,14 @@ class _Run:
                 norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, settings.clip_norm))
                 self._check_finite("norm of the gradient", norm, step)
                 self.optimizer.step()
-                if one_pass == 0:
-                    entropy_B[chosen] = found.entropy_B
+                if entropy_B is None:  # the one mini-batch, which holds the responses in their order
+                    entropy_B = found.entropy_B
                 self.tokens += found.tokens
                 numbers.append(found)
                 norms.append(norm)
         self.optimizer.zero_grad(set_to_none=True)  # while responses are drawn, gradients need no memory
+        if entropy_B is None:
+            raise RuntimeError("a step without an optimiser step")
         return numbers, entropy_B, rate, float(np.mean(norms))
 
     def _check_finite(self, what: str, value: float, step: int) -> None:
@@ -351,6 +368,7 @@ class _Run:
         row = step_row(step + 1, drawn, numbers) | {
             "learning_rate": rate,
             "gradient_norm": norm,
+            "engine_logprob_difference": drawn.engine_difference,
             "responses": self.responses,
             "tokens": self.tokens,
             "seconds": seconds,
@@ -371,13 +389,16 @@ class _Run:
             step,
             self.model,
             {"adamw": self.optimizer},
-            {"counts": self.counts.as_json(), "rows": self.rows, **totals},
+            {"counts": self.counts.as_json(), "rows": self.rows, "drawn_by": self.drawn_by, **totals},
             generators=random_states(self.model.device.type),
         )
 
     def _trained(self) -> Trained:
         return Trained(list(self.rows), self.tokens, self.forward_tokens, self.responses)
 
+
+SAVE_SECONDS = 60.0
+"""A step draws, grades and learns: no kill is to cost much more than a minute of it."""
 
 TOTALS = ("tokens", "forward_tokens", "responses")
 """Numbers of a run that go into its checkpoints."""

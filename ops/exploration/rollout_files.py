@@ -45,10 +45,24 @@ def keep_until(work: Path, step: int) -> None:
         )
 
 
-def read_steps(work: Path) -> Iterator[pl.DataFrame]:
-    """All rows, step by step, in one frame for each file."""
-    for _, _, path in _files(work):
+def read_steps(work: Path, steps: int) -> Iterator[pl.DataFrame]:
+    """All rows of the steps 0 .. ``steps`` - 1 in their order, in one frame for each file.
+
+    Raises:
+        StorageError: when a step is missing, or is there twice.
+    """
+    reached = 0
+    for first, after, path in _files(work):
+        if first != reached:
+            break
+        reached = after
         yield pl.read_parquet(path)
+    if reached != steps or len(_files(work)) != len({first for first, _, _ in _files(work)}):
+        raise StorageError(
+            str(work),
+            f"the responses of the steps {reached}..{steps - 1} are not there, or there twice",
+            remedy="remove the folder and run the experiment again: training starts from its first step",
+        )
 
 
 def _files(work: Path) -> list[tuple[int, int, Path]]:

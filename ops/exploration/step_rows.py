@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from ops.exploration.drawn import Drawn
 from ops.exploration.objective import ObjectiveNumbers
 from ops.storage.schemas import polars_schema
 from ops.types import UNPARSEABLE
-
-if TYPE_CHECKING:
-    from ops.exploration.loop import Drawn
 
 
 def rollout_rows(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ class Curve:
     Attributes:
         low, high: ends of the band: an interval over problems, or a mean of seeds minus and plus its standard error.
         is_base: of the base model: grey and dashed.
+        reference: what the base model had, a thin dotted line in the curve's colour; NaN: none.
     """
 
     label: str
@@ -48,6 +49,7 @@ class Curve:
     low: Sequence[float]
     high: Sequence[float]
     is_base: bool = False
+    reference: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,9 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], x: str, y: str, band: str =
         marker = "o" if sum(math.isfinite(value) for value in curve.value) == 1 else ""
         axes.plot(curve.x, curve.value, color=color, linestyle=dash, marker=marker, label=curve.label)
         axes.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
+        if math.isfinite(curve.reference):
+            words = f"{curve.label}, base model"
+            axes.axhline(curve.reference, color=color, linestyle=":", linewidth=0.8, label=words)
         drawn = True
     if drawn:
         axes.set_xlabel(f"{x} ({band})" if band else x)
@@ -214,8 +219,12 @@ def _saved(figure: Figure, path: Path) -> Path:
 
 
 def entropy_curves(frame: pl.DataFrame) -> list[Curve]:
-    """Token entropy of the policy's correct and other responses over the steps, from ``training_dynamics``."""
-    return [_of_policy(frame, label, "all", metric) for label, metric in ENTROPIES.items()]
+    """Token entropy of the policy's correct and other responses over the steps, from ``training_dynamics``.
+
+    For reference that of the first step, whose responses the base model drew: it comes before the first update.
+    """
+    curves = [_of_policy(frame, label, "all", metric) for label, metric in ENTROPIES.items()]
+    return [replace(curve, reference=dict(zip(curve.x, curve.value, strict=True)).get(1, math.nan)) for curve in curves]
 
 
 def group_curves(frame: pl.DataFrame) -> list[Curve]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from ops.exploration_bench import EXPLORATION_TABLES, ExplorationBench, TaskBench
-from ops.exploration_study import BASE
+from ops.exploration_findings import Both, side
+from ops.exploration_study import BASE, TALK_K
 from ops.models import BuiltinModel
 from ops.reporting.arms_data import Cell, cell_of
-from ops.reporting.numbers import interval_of
+from ops.reporting.numbers import interval_of, number_of
 from ops.reporting.provenance import ProvenanceRow, read_provenance
 from ops.types import Interval
-
-TALK_K = 32
-"""The k that the talk's table of 2509.06941 shows beside 1."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,21 @@ class ExplorationData:
 
     def difference(self, task: str, arm: str, reference: str, metric: str, k: int | None = None) -> Cell | None:
         """Trained policy of ``arm`` minus that of ``reference`` (``base``: the base model), paired; None: not there."""
+        row = self._difference(task, arm, reference, metric, k)
+        return None if row is None else cell_of(row)
+
+    def seed_interval(self, task: str, arm: str, reference: str, metric: str, k: int | None = None) -> Interval | None:
+        """``difference`` with its t interval over seeds; undefined ends with one seed."""
+        row = self._difference(task, arm, reference, metric, k)
+        return None if row is None else Interval(*(number_of(row[name]) for name in ("value", "seed_low", "seed_high")))
+
+    def side(self, task: str, arm: str, reference: str, metric: str, k: int | None = None) -> int:
+        """1 where both intervals of ``difference``, over problems and over seeds, lie above 0, -1 below, else 0."""
+        seeds = self.seed_interval(task, arm, reference, metric, k)
+        found = self.difference(task, arm, reference, metric, k)
+        return 0 if found is None or seeds is None else side(Both(found.interval, seeds))
+
+    def _difference(self, task: str, arm: str, reference: str, metric: str, k: int | None) -> dict[str, Any] | None:
         rows = self.tables["exploration_differences"].filter(
             (pl.col("task") == task)
             & (pl.col("arm") == arm)
@@ -119,7 +133,7 @@ class ExplorationData:
             & (pl.col("metric") == metric)
             & pl.col("k").eq_missing(k)
         )
-        return cell_of(rows.row(0, named=True)) if rows.height else None
+        return rows.row(0, named=True) if rows.height else None
 
     def _rows(self, task: str, arm: str, metric: str, k: int | None, questions: str | None) -> pl.DataFrame:
         same = (

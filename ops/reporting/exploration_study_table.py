@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ops.exploration_findings import SEEDS_NEEDED
 from ops.exploration_study import BASE
 from ops.reporting.arms_data import Cell
 from ops.reporting.arms_table import STYLES, new_table
@@ -11,7 +12,6 @@ from ops.reporting.arms_words import NAMED
 from ops.reporting.exploration_study_data import ExplorationData, TaskShown
 from ops.reporting.numbers import interval_of
 from ops.reporting.words import NOTHING, interval, number
-from ops.types import Interval
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -22,7 +22,7 @@ ORGANISM = (
 )
 
 HIGHER, LOWER = "▲", "▼"
-"""Where the whole interval of the difference to the reference arm lies above, below 0."""
+"""Where both intervals of the difference to the reference arm, over problems and over seeds, lie above, below 0."""
 
 
 def terminal_exploration(data: ExplorationData) -> Group:
@@ -30,7 +30,8 @@ def terminal_exploration(data: ExplorationData) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list = [_passed(data), Text(legend(data), style="dim"), Text(""), _findings(data)]
+    decisions = f"{data.tables['findings'].height} decisions, not adjusted for their number."
+    parts: list = [_passed(data), Text(legend(data), style="dim"), Text(""), _findings(data), Text(decisions, "dim")]
     if data.missing:
         named = ", ".join(data.missing) if len(data.missing) <= NAMED else f"{len(data.missing)} experiments"
         parts.append(Text(f"Not complete: {named}.", style="dim"))
@@ -71,17 +72,13 @@ def value_words(cell: Cell) -> str:
 
 def _mark(data: ExplorationData, task: TaskShown, arm: str, k: int) -> str:
     """Beside the reference arm: whether it is measurably higher or lower; a blank as wide keeps numbers in line."""
-    found = None
-    if task.reference is not None and arm not in (task.reference, BASE):
-        found = data.difference(task.label, arm, task.reference, "pass_at_k", k)
-    elif arm == BASE and task.reference is not None:
-        lower = data.difference(task.label, task.reference, BASE, "pass_at_k", k)
-        if lower is not None:
-            item = lower.interval
-            found = lower._replace(interval=Interval(-item.value, -item.high, -item.low))
-    if found is None:
+    if task.reference is None or arm == task.reference:
         return "  "
-    return f" {HIGHER}" if found.interval.low > 0 else f" {LOWER}" if found.interval.high < 0 else "  "
+    if arm == BASE:
+        found = -data.side(task.label, task.reference, BASE, "pass_at_k", k)
+    else:
+        found = data.side(task.label, arm, task.reference, "pass_at_k", k)
+    return {1: f" {HIGHER}", 0: "  ", -1: f" {LOWER}"}[found]
 
 
 def legend(data: ExplorationData) -> str:
@@ -93,8 +90,10 @@ def legend(data: ExplorationData) -> str:
     )
     seeds = f"Mean of {len(data.seeds)} seeds ± standard error over seeds. " if len(data.seeds) > 1 else ""
     marks = (
-        f"{HIGHER} {LOWER}: the {100 * data.confidence:g} % interval (over problems) of the difference to "
-        f"{', '.join(references)}, paired by seed and problem, lies above or below 0. "
+        f"{HIGHER} {LOWER}: both {100 * data.confidence:g} % intervals of the difference to {', '.join(references)}, "
+        f"paired by seed and problem, lie above or below 0: over problems, and the t interval over seeds. "
+        if len(data.seeds) >= SEEDS_NEEDED
+        else "One seed says nothing of other trainings: no arm is marked, no finding decided. "
     )
     return f"{seeds}{marks if references else ''}{asked}."
 

@@ -12,7 +12,7 @@ from ops.exploration_study import BASE
 from ops.reporting.numbers import interval_of
 from ops.stages.arm_comparison import Cells, mean_of_seeds, over_cells, rows_of_seeds
 from ops.stages.arm_estimates import OverSeeds, combine
-from ops.stages.exploration_values import BySeed, minus, of_base, of_policy
+from ops.stages.exploration_values import BySeed, both_intervals, minus, of_base, of_policy
 from ops.stages.measured import without_nan
 from ops.storage.schemas import polars_schema
 from ops.types import Interval, StageResult
@@ -88,7 +88,9 @@ def _difference_rows(task: TaskBench) -> Iterator[Cells]:
             for (metric, k, _), found in combine(task, minus(policy, other)).items():
                 about = {"task": task.task, "arm": arm, "reference": label, "step": step, "metric": metric, "k": k}
                 if found.by_seed:
-                    yield without_nan({**about, **over_cells(found), "n_problems": found.n_problems})
+                    seeds = both_intervals(task, found).seeds
+                    ends = {"seed_low": seeds.low, "seed_high": seeds.high, "n_problems": found.n_problems}
+                    yield without_nan({**about, **over_cells(found), **ends})
 
 
 def dynamics_of(task: TaskBench, arm: str) -> Dynamics:
@@ -98,11 +100,21 @@ def dynamics_of(task: TaskBench, arm: str) -> Dynamics:
     another set with every seed, so their training problems cannot be resampled together.
     """
     found: dict[tuple[str, str], dict[int, Interval]] = {}
+    for seed, place, row in _last_rows(task, arm):
+        found.setdefault(place, {})[seed] = interval_of(row)
+    return {place: mean_of_seeds(by_seed) for place, by_seed in found.items()}
+
+
+def questions_of(task: TaskBench, arm: str, metric: str, questions: str) -> dict[int, int]:
+    """How many training questions the last step's ``metric``, ending included, is of, by seed."""
+    return {seed: row["n_problems"] for seed, place, row in _last_rows(task, arm) if place == (metric, questions)}
+
+
+def _last_rows(task: TaskBench, arm: str) -> Iterator[tuple[int, tuple[str, str], Cells]]:
+    """Seed, metric with its ending and questions, row: of the last step of ``training_dynamics``, where defined."""
     for seed, name in task.seeds_of(arm).items():
         frame = task.bench.dynamics(name)
         last = [] if frame is None else frame.filter(pl.col("step") == pl.col("step").max()).rows(named=True)
         for row in last:
             if row["value"] is not None:
-                place = (row["metric"] + SAMPLERS[row["sampler"]], row["questions"])
-                found.setdefault(place, {})[seed] = interval_of(row)
-    return {place: mean_of_seeds(by_seed) for place, by_seed in found.items()}
+                yield seed, (row["metric"] + SAMPLERS[row["sampler"]], row["questions"]), row

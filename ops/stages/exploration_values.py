@@ -8,6 +8,7 @@ import numpy as np
 
 from ops.errors import StorageError
 from ops.exploration_bench import TaskBench
+from ops.exploration_findings import Both, seed_interval
 from ops.stages.arm_estimates import NOTHING, OverSeeds, combine, weighted_sums
 from ops.stages.arm_values import Key, Values
 from ops.stages.evaluation import policy_values
@@ -63,11 +64,17 @@ def difference(task: TaskBench, arm: str, reference: str | None, key: Key) -> Ov
     return combine(task, by_seed).get(key, NOTHING)
 
 
-def largest_k(task: TaskBench, *arms: str) -> int | None:
-    """The largest k at which pass@k is measured of the base model and of the trained policies of all these arms."""
+def both_intervals(task: TaskBench, found: OverSeeds) -> Both:
+    """Over problems, and over the seeds' values."""
+    values = [item.value for item in found.by_seed.values()]
+    return Both(found.interval, seed_interval(values, task.statistics.confidence))
+
+
+def shared_ks(task: TaskBench, *arms: str) -> list[int]:
+    """Every k, rising, at which pass@k is measured of the base model and of the trained policies of all these arms."""
     shared: set[int] | None = None
     for by_seed in (of_base(task), *(of_policy(task, arm, task.steps_of(arm)[-1]) for arm in arms)):
         for values in by_seed.values():
             ks = {k for metric, k, _ in values if metric == "pass_at_k" and k is not None}
             shared = ks if shared is None else shared & ks
-    return max(shared) if shared else None
+    return sorted(shared or ())

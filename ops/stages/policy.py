@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ops.engines.base import SamplingSettings
-from ops.errors import StorageError
+from ops.errors import EngineError, StorageError
 from ops.exploration.settings import Exploration
 from ops.lab import Lab
 from ops.models import BuiltinModel
@@ -20,6 +20,7 @@ from ops.plan import exploration_asset
 from ops.stages.base_model import NUMBERS, save_model
 from ops.stages.grading import grade_texts
 from ops.stages.problems import problems_of
+from ops.storage.atomic import exclusive
 from ops.storage.parquet import write_frames
 from ops.storage.schemas import polars_schema
 from ops.training.base import MICRO_BATCH_TOKENS
@@ -49,20 +50,23 @@ def train_policy(lab: Lab) -> dict[str, Any]:
     Raises:
         ModelError: when the model cannot be trained with these settings, or memory runs out.
         EngineError: when the engine does not draw from a model in training.
-        StorageError: when the trained policy is there and one of its snapshots is not.
+        StorageError: when what an earlier, unfinished training left does not fit: another engine's, or damaged.
     """
-    exploration = exploration_of(lab)
-    last = lab.plan.policies[exploration.steps]
+    last = lab.plan.policies[exploration_of(lab).steps]
     if lab.store.has_model(last):
-        _check_snapshots(lab, last)
         return {"reused": True}
+    with exclusive(lab.store.home / "locks" / f"exploration-{last}.lock"):  # another run may train the same policy
+        return {"reused": True} if lab.store.has_model(last) else _train_policy(lab, last)
+
+
+def _train_policy(lab: Lab, last: str) -> dict[str, Any]:
     from ops.builtin.model import count_parameters
     from ops.engines.tokens import load_tokenizer
     from ops.engines.transformers_engine import load_model
     from ops.engines.transformers_settings import TransformersEngineSettings
     from ops.training.pretrained import check_head, check_logits, make_saveable
 
-    start = time.monotonic()
+    exploration = exploration_of(lab)
     lab.free_memory()
     path = lab.policy_path(0)
     settings = TransformersEngineSettings(device=getattr(lab.experiment.engine, "device", "auto"), dtype="float32")
@@ -71,6 +75,7 @@ def train_policy(lab: Lab) -> dict[str, Any]:
     make_saveable(model)
     world = _world(lab)
     check_logits(model, tokenizer(world.prompts[0], add_special_tokens=False)["input_ids"])
+    _check_prompts(lab, tokenizer, model)
     base = None
     if exploration.kl_coefficient > 0.0:
         base = load_model(path, settings).requires_grad_(False)
@@ -84,12 +89,13 @@ def train_policy(lab: Lab) -> dict[str, Any]:
             "train_flops": n_parameters * (6.0 * trained.tokens + 2.0 * trained.forward_tokens),
             "optimizer_steps": len(trained.rows) * exploration.mini_batches * exploration.passes,
             "final_loss": trained.rows[-1]["loss"],
-            "seconds": time.monotonic() - start,
+            "seconds": sum(row["seconds"] for row in trained.rows),
         }
 
     def snapshot(step: int, trained: Trained) -> None:
         fingerprint = lab.plan.policies[step]
         if lab.store.has_model(fingerprint):
+            _check_same(model, lab.store.model_folder(fingerprint))
             return
         is_last = step == exploration.steps
         _save_snapshot(lab, fingerprint, model, tokenizer, numbers_of(trained), trained, work if is_last else None)
@@ -100,14 +106,42 @@ def train_policy(lab: Lab) -> dict[str, Any]:
     return {"reused": False, "responses": trained.responses, "accuracy": trained.rows[-1]["accuracy"], **numbers}
 
 
-def _check_snapshots(lab: Lab, last: str) -> None:
-    for step, fingerprint in lab.plan.policies.items():
-        if step > 0 and not lab.store.has_model(fingerprint):
-            raise StorageError(
-                str(lab.store.model_folder(fingerprint)),
-                f"the policy after {step} steps is not there, but the trained one is",
-                remedy=f"remove {lab.store.model_folder(last)} and run the experiment again: it is trained anew",
-            )
+def _check_prompts(lab: Lab, tokenizer: Any, model: Any) -> None:
+    """Refuse prompts, of training or of evaluation, that do not fit: better before the first step than at the last.
+
+    Raises:
+        EngineError: names the longest.
+    """
+    from ops.engines.tokens import Tokens
+
+    prompts, engine = lab.prompt_format(), lab.experiment.engine
+    limits = getattr(model.config, "max_position_embeddings", None), getattr(engine, "max_model_len", None)
+    room = min((limit for limit in limits if limit is not None), default=None)
+    texts = [prompts.solve(problem) for problem in problems_of(lab, 0)]
+    Tokens(tokenizer, (), room, engine.name).encode(texts, lab.experiment.sampling.max_tokens)
+
+
+def _check_same(model: Any, folder: Path) -> None:
+    """Refuse a snapshot of another training: on a GPU the same training does not give the same weights twice.
+
+    Raises:
+        StorageError: when its weights are not the model's.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    kept: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        kept |= load_file(path)
+    own = model.state_dict()
+    if all(name in own and torch.equal(value.to(own[name].device), own[name]) for name, value in kept.items()):
+        return
+    raise StorageError(
+        str(folder),
+        "a snapshot of an earlier training with these settings, whose weights this training does not repeat",
+        remedy="remove the folder, and the tables and samples made of it (pools/samples, tables/policy_evaluation), or "
+        "give the experiment another exploration.seed",
+    )
 
 
 def _world(lab: Lab) -> World:
@@ -154,7 +188,7 @@ def _train(lab: Lab, model: Any, tokenizer: Any, base: Any, world: World, work: 
             told_of_memory(LABEL, exploration.tokens_per_micro_batch, "exploration"),
         ):
             torch.manual_seed(exploration.seed)
-            return train_on(
+            trained = train_on(
                 model,
                 tokenizer,
                 engine,
@@ -168,8 +202,12 @@ def _train(lab: Lab, model: Any, tokenizer: Any, base: Any, world: World, work: 
                 snapshot=snapshot,
                 label=LABEL,
             )
-    finally:
-        engine.close()
+    except BaseException:
+        with suppress(EngineError):  # what went wrong first is what is said
+            engine.close()
+        raise
+    engine.close()
+    return trained
 
 
 def _save_snapshot(
@@ -191,7 +229,7 @@ def _save_snapshot(
         from ops.exploration.rollout_files import read_steps
 
         if work is not None:
-            write_frames(folder / ROLLOUTS, "rollouts", read_steps(work))
+            write_frames(folder / ROLLOUTS, "rollouts", read_steps(work, len(trained.rows)))
             (folder / STEPS).write_text(json.dumps(trained.rows))
 
     save_model(lab, fingerprint, model, tokenizer, numbers, add=add)

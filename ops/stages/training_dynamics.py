@@ -42,27 +42,31 @@ class Visits:
         problems: P training problems, in the order of the table ``problems``.
         times: of each problem, 0 where it was never visited.
         n: responses of a visit.
+        window: steps of an epoch: what is measured of the latest responses is measured over so many steps.
     """
 
     problems: list[Problem]
     times: list[int]
     n: int
+    window: int
 
     @property
     def visited(self) -> tuple[list[Problem], list[int]]:
-        """The problems that were visited, and the number of responses to each."""
+        """The problems that were visited, and the number of the policy's responses to each."""
         some = [(problem, times) for problem, times in zip(self.problems, self.times, strict=True) if times]
         return [problem for problem, _ in some], [times * self.n for _, times in some]
 
 
 def draw_base_responses(lab: Lab) -> dict[str, Any]:
-    """Draw as many responses of the base model to each training problem as the policy drew in its training (GPU).
+    """Draw twice as many responses of the base model to each training problem as the policy drew in its training (GPU).
 
+    The first half of a problem's is compared with the policy's; the second half only says which questions are unsolved.
     They are the first samples of the base model's own pool, which all experiments with that model and sampling share:
     arms and seeds that visit the same problems draw them once.
 
     Returns:
-        how many were drawn and reused, the tokens per second of the drawing, and what the engine spent.
+        how many were drawn and reused, how many are compared and how many classify, the tokens per second of the
+        drawing, and what the engine spent.
     """
     if lab.store.has(TABLE, lab.plan.fingerprints[ASSET]):
         return {"drawn": 0, "reused": True}
@@ -70,13 +74,14 @@ def draw_base_responses(lab: Lab) -> dict[str, Any]:
     prompts = lab.prompt_format()
     by_prompt: dict[str, list[tuple[Problem, int]]] = {}
     for problem, count in zip(problems, counts, strict=True):
-        by_prompt.setdefault(prompts.solve(problem), []).append((problem, count))
+        by_prompt.setdefault(prompts.solve(problem), []).append((problem, 2 * count))
     asks = [
         Ask(prompt, tuple(problem for problem, _ in posed), max(count for _, count in posed))
         for prompt, posed in by_prompt.items()
     ]
-    label = "base model at the policy's number of responses"
-    return {"reused": False, **draw_asks(lab, lambda: lab.policy_engine(0), policy_source(lab, 0), asks, label)}
+    label = "base model at twice the policy's number of responses"
+    numbers = {"reused": False, "compared_samples": sum(counts), "classifying_samples": sum(counts)}
+    return numbers | draw_asks(lab, lambda: lab.policy_engine(0), policy_source(lab, 0), asks, label)
 
 
 def measure_training_dynamics(lab: Lab) -> StageResult:
@@ -96,10 +101,11 @@ def _frame(lab: Lab) -> pl.DataFrame:
     rows = _by_problem(visits, rollouts)
     groups = _groups(visits, rows)
     budgets_B = budget_steps(exploration.steps)
-    policy, base = _outcomes(rows, visits.n), _outcomes(_base_responses(lab, visits), visits.n)
-    curves = sampling_curves(groups, policy, base, budgets_B) | window_curves(
-        groups, _values(rows, visits.n), budgets_B
-    )
+    compared, classifying = _base_responses(lab, visits)
+    policy, base = _outcomes(rows, visits.n), _outcomes(compared, visits.n)
+    classified_G = _outcomes(classifying, visits.n).solved
+    curves = sampling_curves(groups, policy, base, classified_G, budgets_B, visits.window)
+    curves |= window_curves(groups, _values(rows, visits.n), budgets_B, visits.window)
     counts_RP = resample_counts(groups.n_problems, statistics.resamples, statistics.seed)
     intervals = curve_intervals(curves, counts_RP, statistics.confidence)
     n_responses_B = np.searchsorted(np.sort(groups.step_G), budgets_B) * visits.n
@@ -137,7 +143,8 @@ def _visits(lab: Lab, rollouts: pl.DataFrame) -> Visits:
     unknown = sizes.keys() - {problem.problem_id for problem in problems}
     if unknown:
         raise _refused(lab, f"{len(unknown)} problems are no training problems, for example {min(unknown)}")
-    return Visits(problems, [sizes.get(problem.problem_id, 0) // n for problem in problems], n)
+    window = len(problems) // exploration.problems_per_step
+    return Visits(problems, [sizes.get(problem.problem_id, 0) // n for problem in problems], n, window)
 
 
 def _refused(lab: Lab, problem: str) -> StorageError:
@@ -165,15 +172,20 @@ def _groups(visits: Visits, rows: pl.DataFrame) -> Groups:
     return Groups(first["position"].cast(pl.Int64).to_numpy(), first["step"].to_numpy(), len(visits.problems))
 
 
-def _base_responses(lab: Lab, visits: Visits) -> pl.DataFrame:
-    """Answers and verdicts in the order of ``_by_problem``: the g-th n samples stand against the g-th visit.
+def _base_responses(lab: Lab, visits: Visits) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Answers and verdicts of the responses that are compared, and of those that classify.
+
+    Both in the order of ``_by_problem``: of each half of a problem's samples the g-th n stand against the g-th visit.
 
     Raises:
         StorageError: when some are not in their pool.
     """
     problems, counts = visits.visited
-    found = pool_responses(lab, policy_source(lab, 0), problems, counts, lab.plan.policies[0], ASSET)
-    return pl.concat([frame.select("answer", "verdict") for frame in found])
+    twice = [2 * count for count in counts]
+    found = pool_responses(lab, policy_source(lab, 0), problems, twice, lab.plan.policies[0], ASSET)
+    responses = pl.concat([frame.select("answer", "verdict") for frame in found])
+    is_compared = pl.Series(np.repeat(np.tile([True, False], len(counts)), np.repeat(counts, 2)))
+    return responses.filter(is_compared), responses.filter(~is_compared)
 
 
 def _outcomes(rows: pl.DataFrame, n: int) -> Outcomes:
@@ -201,7 +213,9 @@ def _values(rows: pl.DataFrame, n: int) -> dict[str, np.ndarray]:
 def _shown(frame: pl.DataFrame) -> dict[str, Any]:
     """The end of the training, for people."""
     last = frame.filter(pl.col("step") == frame["step"].max())
-    numbers: dict[str, Any] = {"responses": last["n_responses"].max()}
+    n_responses = last["n_responses"].max()
+    numbers: dict[str, Any] = {"responses": n_responses}
+    numbers |= {"base_responses_compared": n_responses, "base_responses_classifying": n_responses}
     shown = (
         ("solved_questions", "all"),
         ("distinct_answers", "all"),

@@ -7,6 +7,7 @@
     experiments/EXPERIMENT/UTC_MICROS.json                     registered configurations and plans
     pools/KIND/FINGERPRINT/NUMBER.parquet                      single samples, chunk by chunk
     models/FINGERPRINT/   work/KIND/FINGERPRINT/   locks/   servers/   spill/   mindgap.duckdb
+    mlflow/unlogged/EXPERIMENT/ASSET                           what MLflow could not be told; logged by the next run
     plots/ASSET-FINGERPRINT-vVERSION.png                       of the UI; drawn again where they are missing
 """
 

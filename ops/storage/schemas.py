@@ -352,6 +352,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "entropy_nats": "DOUBLE",  # of the next-token distributions, mean over tokens
         "clip_fraction": "DOUBLE",  # of tokens whose ratio was clipped
         "gradient_norm": "DOUBLE",  # before clipping
+        "engine_logprob_difference": "DOUBLE",  # of an engine with a copy of the weights (vLLM), see docs/sql.md
         "accuracy": "DOUBLE",  # of the step's responses
         "mean_reward": "DOUBLE",
         "mean_bonus": "DOUBLE",
@@ -403,6 +404,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "n_seeds": "INTEGER",
         **_value(),  # arm minus reference, paired by seed and problem
         "standard_error": "DOUBLE",
+        "seed_low": "DOUBLE",  # t interval over seeds, the problems given; NULL with one seed
+        "seed_high": "DOUBLE",
         "n_problems": "INTEGER",
     },
     "bandit_regret": {
@@ -411,7 +414,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "n_arms": "INTEGER",
         "n_outcomes": "INTEGER",
         "round": "INTEGER",  # arms pulled so far
-        "n_runs": "INTEGER",  # simulated
+        "gap": "DOUBLE",  # the worst of those simulated, by runs that do not count below
+        "n_runs": "INTEGER",  # over which the means are
         **_interval("regret"),  # cumulative pseudo-regret; the interval resamples runs
         "bound": "DOUBLE",  # what theory says, up to a constant; NULL where it says nothing
         "distinct_outcomes": "DOUBLE",  # seen so far

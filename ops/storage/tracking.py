@@ -4,7 +4,8 @@ A child run per iteration; of an experiment with reinforcement learning one call
 
 MLflow mirrors results for its UI and its registry; the truth stays in the manifests. Everything
 goes through ``MlflowClient`` with explicit run ids and tags, under one file lock, so that steps in
-separate processes log into the same runs. Importing MLflow takes 1.5 s, so it waits for the first call.
+separate processes log into the same runs. It is held for one batch at a time, and waited for so long only.
+Importing MLflow takes 1.5 s, so it waits for the first call.
 
 The database is ``mlflow/mlflow.db`` under the home, or a PostgreSQL database that the environment names
 (``MINDGAP_MLFLOW_POSTGRES_URL``); its address holds a password and never appears in a message.
@@ -15,16 +16,20 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from filelock import FileLock, Timeout
+
 from ops.errors import MindgapError, ModelError, StorageError
-from ops.storage.atomic import atomic_file, exclusive
+from ops.storage.atomic import atomic_file, make_folder
 from ops.storage.layout import safe
 
 RUN_TAG = "dagster/run_id"
@@ -37,6 +42,12 @@ POSTGRES_SCHEME = "postgresql+psycopg2://"
 """With its driver: SQLAlchemy 2.1 takes plain ``postgresql://`` for another one, which Dagster does not use."""
 
 CONNECT_SECONDS = 10
+
+LOCK_SECONDS = 120.0
+"""The longest wait for the lock, unless ``Tracker.waiting`` says less; making MLflow's tables takes the longest."""
+
+BATCH_METRICS, BATCH_OTHERS = 800, 100
+"""What MLflow takes at once, with room to spare: metrics, and parameters and tags."""
 
 EXPLORATION = "exploration"
 """Kind of the child run of reinforcement learning."""
@@ -125,6 +136,20 @@ class Tracker:
         self._runs: dict[tuple[str, str, Child], str] = {}
         self._starts: dict[str, int] = {}
         self._logged: dict[tuple[str, str], set[int]] = {}  # steps by (run, metric), of metrics with steps
+        self._deadline: float | None = None
+
+    @contextmanager
+    def waiting(self, seconds: float) -> Iterator[None]:
+        """Inside, all waiting for other processes takes at most so long together; then there is a StorageError.
+
+        That is for the lock and, with SQLite, for a foreign writer of the database, before each batch. A batch that
+        MLflow has begun is not cut off.
+        """
+        before, self._deadline = self._deadline, time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = before
 
     def log_parent(
         self,
@@ -137,7 +162,7 @@ class Tracker:
         """Log to the experiment's run of this Dagster run; returns the MLflow run id."""
         with self._locked() as client:
             run = self._run(client, experiment, run_id, None)
-            self._log(client, run, metrics or {}, params or {}, tags or {}, step=0)
+        self._log(run, metrics or {}, params or {}, tags or {}, step=0)
         return run
 
     def log_iteration(
@@ -155,9 +180,10 @@ class Tracker:
         Logging the same value again changes nothing. Metrics that are None are left out.
         """
         with self._locked() as client:
+            parent = self._run(client, experiment, run_id, None)
             child = self._child(client, experiment, run_id, iteration)
-            self._log(client, child, metrics, params or {}, tags or {}, step=iteration)
-            self._log(client, self._run(client, experiment, run_id, None), metrics, {}, {}, step=iteration)
+        self._log(child, metrics, params or {}, tags or {}, step=iteration)
+        self._log(parent, metrics, {}, {}, step=iteration)
         return child
 
     def log_steps(
@@ -173,16 +199,18 @@ class Tracker:
         """
         with self._locked() as client:
             child = self._child(client, experiment, run_id, EXPLORATION)
-            found = [
-                self._metric(child, name, value, step, time)
-                for step, time, numbers in points
-                for name, value in numbers.items()
-                if self._is_new(client, child, name, step)
-            ]
-            new = list({(item.key, item.step): item for item in reversed(found)}.values())[::-1]
-            for start in range(0, len(new), 800):
-                client.log_batch(child, metrics=new[start : start + 800])
-            for metric in new:  # only now: what could not be logged is to be tried again
+        found = [
+            self._metric(child, name, value, step, time)
+            for step, time, numbers in points
+            for name, value in numbers.items()
+            if self._is_new(child, name, step)
+        ]
+        new = list({(item.key, item.step): item for item in reversed(found)}.values())[::-1]
+        for start in range(0, len(new), BATCH_METRICS):
+            batch = new[start : start + BATCH_METRICS]
+            with self._locked() as client:
+                client.log_batch(child, metrics=batch)
+            for metric in batch:  # only now: what could not be logged is to be tried again
                 self._logged[child, metric.key].add(metric.step)
         return len(new)
 
@@ -191,9 +219,10 @@ class Tracker:
         child's MLflow run id. Logging the same value again changes nothing.
         """
         with self._locked() as client:
+            parent = self._run(client, experiment, run_id, None)
             child = self._child(client, experiment, run_id, EXPLORATION)
-            self._log(client, child, metrics, {}, {}, step=step)
-            self._log(client, self._run(client, experiment, run_id, None), metrics, {}, {}, step=step)
+        self._log(child, metrics, {}, {}, step=step)
+        self._log(parent, metrics, {}, {}, step=step)
         return child
 
     def register_model(
@@ -305,9 +334,9 @@ class Tracker:
         if not dagster_run_ids or (self._remote is None and not self.database.is_file()):
             return 0
         ended = 0
-        with self._locked() as client:
-            experiments = [item.experiment_id for item in client.search_experiments(max_results=50_000)]
-            for dagster_run in dagster_run_ids:
+        for dagster_run in dagster_run_ids:
+            with self._locked() as client:
+                experiments = [item.experiment_id for item in client.search_experiments(max_results=50_000)]
                 wanted = f"tags.`{RUN_TAG}` = '{_quotable(dagster_run)}' AND attributes.status = 'RUNNING'"
                 for run in client.search_runs(experiments, wanted, max_results=50_000):
                     client.set_terminated(run.info.run_id, status)
@@ -316,20 +345,67 @@ class Tracker:
 
     @contextmanager
     def _locked(self) -> Iterator[Any]:
-        """The client, with the database made and no other process of ours writing to it."""
-        with exclusive(self.home / "locks" / "mlflow.lock"):
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-            os.environ.setdefault("DO_NOT_TRACK", "true")
+        """The client, with the database made and no other process of ours writing to it; for one batch, not nested.
+
+        Raises:
+            StorageError: when another process has the lock, or writes to the database, for too long.
+        """
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("DO_NOT_TRACK", "true")
+        from mlflow.tracking import MlflowClient  # takes seconds, so before the others have to wait
+
+        if self._remote is None and self.database.is_file():
+            self._check_writable()
+        with self._lock():
             if self._remote is None and not self.database.is_file():
                 self._create_database()
             if self._client is None:
+                # It writes a stack trace for what we get as an exception, and it may quote the database's address.
+                logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
                 if self._remote is not None:
                     check_reachable(MLFLOW_VARIABLE)
                     self._make_tables(self.uri)
-                from mlflow.tracking import MlflowClient
-
                 self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             yield self._client
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        path = self.home / "locks" / "mlflow.lock"
+        make_folder(path.parent)
+        seconds = self._patience()
+        lock = FileLock(path, timeout=seconds, is_singleton=False, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            problem = f"another process has held it for more than {seconds:.0f} s"
+            remedy = f"wait for that process; where it hangs, `fuser {path}` shows its number: end it"
+            raise StorageError(str(path), problem, remedy=remedy) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _patience(self) -> float:
+        return LOCK_SECONDS if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _check_writable(self) -> None:
+        """Wait for a foreign writer of the SQLite file no longer than ``waiting`` allows: MLflow would, 20 s a query.
+
+        A file that is damaged is left for MLflow to say.
+        """
+        if self._deadline is None:
+            return
+        seconds = self._patience()
+        with closing(sqlite3.connect(self.database, timeout=seconds, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            except sqlite3.OperationalError as error:
+                if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                    raise
+                problem = f"another program has written to it for more than {seconds:.0f} s"
+                remedy = f"close that program (`fuser {self.database}` shows its number)"
+                raise StorageError(str(self.database), problem, remedy=remedy) from None
 
     def _create_database(self) -> None:
         """Make the tables in a temporary file first: a kill in between leaves no half-made database."""
@@ -344,7 +420,7 @@ class Tracker:
         """
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         SqlAlchemyStore(uri, self._artifacts()).engine.dispose()
 
@@ -385,11 +461,12 @@ class Tracker:
         self._starts[run.info.run_id] = run.info.start_time
         return run.info.run_id
 
-    def _is_new(self, client: Any, run: str, name: str, step: int) -> bool:
+    def _is_new(self, run: str, name: str, step: int) -> bool:
         """Whether the run has no value of the metric at that step; asks MLflow once for each metric."""
         key = _METRIC_NAME.sub("_", name)
         if (run, key) not in self._logged:
-            self._logged[run, key] = {item.step for item in client.get_metric_history(run, key)}
+            with self._locked() as client:
+                self._logged[run, key] = {item.step for item in client.get_metric_history(run, key)}
         return step not in self._logged[run, key]
 
     def _metric(self, run: str, name: str, value: float, step: int, time: int | None = None) -> Any:
@@ -400,22 +477,23 @@ class Tracker:
 
     def _log(
         self,
-        client: Any,
         run: str,
         metrics: Mapping[str, float | None],
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         step: int,
     ) -> None:
-        """Log in batches."""
+        """Log in batches, the lock free between them."""
         from mlflow.entities import Param, RunTag
 
         points = [self._metric(run, name, value, step) for name, value in metrics.items() if value is not None]
         kept = [Param(_METRIC_NAME.sub("_", name), str(value)) for name, value in params.items()]
         marks = [RunTag(name, str(value)) for name, value in tags.items()]
         while points or kept or marks:
-            client.log_batch(run, metrics=points[:800], params=kept[:100], tags=marks[:100])
-            points, kept, marks = points[800:], kept[100:], marks[100:]
+            batch = (points[:BATCH_METRICS], kept[:BATCH_OTHERS], marks[:BATCH_OTHERS])
+            with self._locked() as client:
+                client.log_batch(run, metrics=batch[0], params=batch[1], tags=batch[2])
+            points, kept, marks = points[BATCH_METRICS:], kept[BATCH_OTHERS:], marks[BATCH_OTHERS:]
 
 
 def _database_errors() -> tuple[type[Exception], ...]:

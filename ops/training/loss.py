@@ -126,8 +126,11 @@ def in_use(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
-def check_precision(device: str, precision: str) -> None:
+def check_precision(device: str, precision: str, section: str = "training") -> None:
     """Refuse a precision that the device does not compute in.
+
+    Args:
+        section: of the experiment file, where the setting stands.
 
     Raises:
         ModelError: names the setting.
@@ -141,7 +144,7 @@ def check_precision(device: str, precision: str) -> None:
         raise ModelError(
             f"device {device}",
             f"does not compute in {precision}",
-            field="training.precision",
+            field=f"{section}.precision",
             remedy="take precision: float32",
         )
 

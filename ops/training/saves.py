@@ -18,15 +18,17 @@ class Saves:
     Args:
         step: optimiser steps done before.
         clock: seconds, from any origin.
+        seconds: after which a save is due; None: ``SAVE_SECONDS``.
     """
 
-    def __init__(self, step: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, step: int, clock: Callable[[], float] = time.monotonic, seconds: float | None = None) -> None:
         self._clock, self._step, self._at, self._cost = clock, step, clock(), 0.0
+        self._seconds = SAVE_SECONDS if seconds is None else seconds
 
     def due(self, step: int) -> bool:
         """Whether the state after ``step`` steps is to be saved."""
         waited = self._clock() - self._at
-        wanted = step - self._step >= SAVE_STEPS or waited >= SAVE_SECONDS
+        wanted = step - self._step >= SAVE_STEPS or waited >= self._seconds
         return wanted and waited >= REST * self._cost
 
     def save(self, step: int, write: Callable[[], None]) -> None:

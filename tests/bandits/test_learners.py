@@ -39,7 +39,7 @@ def test_regret_of_two_arms_without_noise_by_hand(name):
     # Rewards 1 and 0. Each arm once: regret 1. After s pulls, the bad arm (pulled once) has the index sqrt(2 ln s), the
     # good one 1 + sqrt(2 ln s / (s - 1)): 1.177 < 2.177 (s = 2), 1.482 < 2.048, 1.665 < 1.961, 1.794 < 1.897, and
     # 1.893 > 1.847 (s = 6), so the seventh pull is the bad arm again; then sqrt(2 ln 7 / 2) = 1.395 < 1.882.
-    settings = Bandits(arms=(2,), outcomes=2, rounds=10, runs=3)
+    settings = Bandits(arms=(2,), outcomes=2, gaps=(0.5,), rounds=10, runs=3)
     curves = simulate(LEARNERS[name], [Instance((1, 1), (1.0, 0.0))], settings, round_q=np.arange(2, 9))
     for run in range(3):
         assert curves.regret[0, run].tolist() == [1, 1, 1, 1, 1, 2, 2]

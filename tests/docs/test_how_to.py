@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
+import numpy as np
 import pytest
 import yaml
 from pydantic import TypeAdapter
 
 from ops.arms_files import load_arms
+from ops.experiment_files import load_experiment
+from ops.exploration.group import Group
+from ops.exploration_files import load_exploration
+from ops.plan import make_plan
 from ops.storage.catalog import rebuild_catalog
 from ops.storage.query import query
 from ops.tasks import TASKS
 from ops.variants import union
 from tests.conftest import tiny_experiment
-from tests.docs.reader import add_to_dict, blocks, furnish, named_blocks, new_reader
+from tests.docs.reader import PROJECT, add_to_dict, blocks, furnish, named_blocks, new_reader
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +103,42 @@ def test_the_jsonl_task_on_its_page_is_one():
     assert (task.name, task.grader) == ("jsonl", "exact")
 
 
-@pytest.mark.parametrize("page", ["how-to/gpu-box.md", "how-to/watch-and-stop.md"])
+def test_the_files_of_exploration_are_valid_and_agree(tmp_path):
+    """An experiment, a study of which one arm is that experiment, and a checkpoint's."""
+    alone, study, checkpoint = blocks("how-to/train-with-a-bonus.md", "yaml")
+    (tmp_path / "my-policy.yaml").write_text(alone)
+    (tmp_path / "my-bonus.yaml").write_text(study)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "my-checkpoint.yaml").write_text(checkpoint.replace("/models/my-1.5b", "."))
+    own = load_experiment(tmp_path / "my-policy.yaml")
+    members = {
+        member.experiment.name: member.experiment for member in load_exploration(tmp_path / "my-bonus.yaml").members
+    }
+    assert len(members) == 2 * 3
+    assert make_plan(own).policies == make_plan(members["my-bonus-countdown-batch-s0"]).policies
+    assert load_experiment(tmp_path / "my-checkpoint.yaml").exploration.bonus.name == "ucb_con"
+
+
+def test_the_bonus_on_its_page(tmp_path):
+    [(path, code)] = named_blocks("how-to/train-with-a-bonus.md", "Save as").items()
+    (tmp_path / "novel.py").write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("novel_of_the_page", tmp_path / "novel.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    table = tmp_path / "__init__.py"
+    table.write_text((PROJECT / "ops/exploration/bonuses/__init__.py").read_text(encoding="utf-8"))
+    [line] = named_blocks("how-to/train-with-a-bonus.md", "Add to").values()
+    add_to_dict(table, line)
+    compile(table.read_text(encoding="utf-8"), str(table), "exec")
+    [test] = [block for block in blocks("how-to/train-with-a-bonus.md", "python") if "def test_novel" in block]
+    names = {"Novel": module.Novel, "Group": Group, "np": np}
+    exec(test, names)
+    names["test_novel"]()
+    assert path == "ops/exploration/bonuses/novel.py" and '"novel": Novel,' in table.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["how-to/gpu-box.md", "how-to/watch-and-stop.md", "how-to/train-with-a-bonus.md"])
 def test_the_questions_on_the_pages_can_be_asked(page, tmp_path):
     """On a home without results: every table and column exists."""
     rebuild_catalog(tmp_path)

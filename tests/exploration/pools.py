@@ -46,7 +46,7 @@ def explored(name: str = "explored", **changes: Any) -> Experiment:
         "model": {"kind": "builtin", "recipe": "countdown", "size": "a", "steps": 12, "batch_size": 16, "seed": 0},
         "task": {"name": "countdown"},
         "problems": {"train_per_iteration": 6, "eval": 3},
-        "sampling": {"n_train": 4, "n_eval": 4, "max_tokens": 16},
+        "sampling": {"n_eval": 4, "max_tokens": 16},
         "statistics": {"resamples": 400},
         "exploration": exploration,
     }

@@ -208,7 +208,7 @@ def test_a_mask_that_leaves_nothing_is_refused_in_the_experiment_file():
         "model": {"kind": "builtin", "recipe": "countdown", "size": "a", "steps": 12, "batch_size": 16, "seed": 0},
         "task": {"name": "countdown"},
         "problems": {"train_per_iteration": 32, "eval": 8},
-        "sampling": {"n_train": 4, "n_eval": 8, "max_tokens": 16},
+        "sampling": {"n_eval": 8, "max_tokens": 16},
         "exploration": {"learning_rate": 1e-3, "bonus": {"name": "ucb", "mask_answer": True}},
     }
     with pytest.raises(ValidationError, match=r"exploration\.bonus\.mask_answer: null or false"):

@@ -145,7 +145,7 @@ def test_more_responses_are_drawn_on_top(tmp_path, monkeypatch):
     for step in (0, 2, 4):
         put(lab, step)
     before = evaluate_policies(lab).fingerprint
-    more = opened(tmp_path / "home", sampling={"n_train": 4, "n_eval": 6, "max_tokens": 16})
+    more = opened(tmp_path / "home", sampling={"n_eval": 6, "max_tokens": 16})
     assert dict(more.plan.policies) == dict(lab.plan.policies)
     engines = Engines(more, monkeypatch)
     numbers = draw_evaluation(more)

@@ -112,6 +112,8 @@ def test_differences_are_paired_by_seed_and_problem(bench):
     assert one(bench, "exploration_differences", **to_base) == pytest.approx((1 / 4, 0.0, 0.5, 1 / 12))
     [row] = rows(bench, "exploration_differences", **to_base)
     assert (row["n_seeds"], row["n_problems"]) == (2, 3)
+    # t at .975 with 1 degree of freedom 12.7062, times 1/12
+    assert (row["seed_low"], row["seed_high"]) == pytest.approx((0.25 - 1.05885, 0.25 + 1.05885), abs=1e-4)
     pairs = {(row["arm"], row["reference"]) for row in rows(bench, "exploration_differences")}
     assert pairs == {("vanilla", "base"), ("ucb", "base"), ("ucb", "vanilla")}
 
@@ -143,6 +145,8 @@ def test_tasks_are_resampled_by_themselves_and_arms_may_be_missing(write_explora
     # of ucb only seed 0 is there: its difference is that of seed 0 alone
     at = {"arm": "ucb", "reference": "vanilla", "metric": "pass_at_k", "k": 1}
     assert one(bench, "exploration_differences", **at) == (pytest.approx(1 / 6), 0.0, 0.5, None)
+    [row] = rows(bench, "exploration_differences", task="countdown", **at)
+    assert (row["seed_low"], row["seed_high"]) == (None, None)
     measure_exploration_findings(bench)
     assert {(row["task"], row["finding"]) for row in rows(bench, "findings")} == {
         *(("countdown", name) for name in ("7a", "7b.ucb", "7c.ucb", "7d")),

@@ -67,7 +67,9 @@ def test_the_talks_table(data):
     assert lines["poor"] == [".250", "±", ".000", "▼", ".500", "±", ".000", "–", "–"]
     assert text.index("base") < text.index("vanilla") < text.index("wins") < text.index("poor")
     assert "pass@1" in text and "pass@2" in text and "Mean of 2 seeds ± standard error over seeds" in text
-    assert "the 95 % interval (over problems) of the difference to vanilla" in text
+    assert "both 95 % intervals of the difference to vanilla" in " ".join(text.split())
+    # countdown: 7a, 7d and two each of wins and poor; sums without poor
+    assert "10 decisions, not adjusted for their number" in text
     assert "sums: arithmetic/a, 2 steps, 12 problems × 2 responses." in " ".join(text.split())
     assert "Not complete: tiny-countdown" not in text and "tiny-sums-wins-s1" in text
     assert "model organisms" in text
@@ -109,6 +111,30 @@ def test_a_single_seed_has_no_standard_error(write_exploration):
     measure_exploration_findings(bench)
     text = printed(read_exploration(bench))
     assert "±" not in text and "seeds" not in text.split("What arXiv")[0]
+    assert "▲" not in text and "▼" not in text and "One seed says nothing of other trainings" in text
+    assert not {"holds", "does not hold"} & {row["outcome"] for row in rows_of(bench)}
+
+
+def rows_of(bench: ExplorationBench) -> list[dict]:
+    return bench.store.read("findings", bench.fingerprints["findings"]).rows(named=True)
+
+
+def test_marks_need_seeds_that_agree(write_exploration):
+    # pass@2 of wins: 12 of 12 with seed 0, 7 of 12 with seed 1; vanilla 6 with both: +.5 and +1/12, 7/24 ± 12.7 * 5/24
+    less = [2] * 6 + [1] + [0] * 5
+    path = write_exploration(**TWELVE)
+    bench = fabricate(path, lambda task, arm, seed, step: less if (arm, seed) == ("wins", 1) else RIGHT[arm])
+    measure_exploration(bench)
+    measure_exploration_findings(bench)
+    data = read_exploration(bench)
+    at = ("countdown", "wins", "vanilla", "pass_at_k", 2)
+    assert data.difference(*at).interval.low > 0 and data.side(*at) == 0
+    seeds = data.seed_interval(*at)
+    assert (seeds.low, seeds.high) == pytest.approx((-2.3555, 2.9388), abs=1e-3)
+    assert data.side("countdown", "vanilla", "base", "pass_at_k", 2) == -1
+    assert data.side("countdown", "absent", "vanilla", "pass_at_k", 2) == 0
+    [line] = [line for line in printed(data).splitlines() if line.split()[:1] == ["wins"]]
+    assert "▲" not in line
 
 
 def test_the_asset_measures_the_named_study_and_leaves_the_others(bench, tmp_path):

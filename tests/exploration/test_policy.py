@@ -16,6 +16,7 @@ from ops.exploration.rollout_files import keep_until, read_steps, write_steps
 from ops.exploration.schedule import mini_batches_of, problems_of_step, rollout_seeds
 from ops.lab import Lab
 from ops.stages.base_model import obtain_base_model
+from ops.stages.evaluation import draw_evaluation
 from ops.stages.policy import commit_rollouts, register_policy, train_policy
 from ops.stages.problems import make_problems
 from ops.storage.schemas import polars_schema
@@ -60,11 +61,17 @@ def test_responses_behind_the_checkpoint_are_dropped(tmp_path):
     write_steps(tmp_path, 0, 2, [rows_of(0), rows_of(1)])
     write_steps(tmp_path, 2, 3, [rows_of(2)])
     keep_until(tmp_path, 2)
-    assert pl.concat(read_steps(tmp_path))["step"].to_list() == [0, 1]
+    assert pl.concat(read_steps(tmp_path, 2))["step"].to_list() == [0, 1]
+    write_steps(tmp_path, 0, 1, [rows_of(0)])  # of another process
+    with pytest.raises(StorageError, match="there twice"):
+        list(read_steps(tmp_path, 2))
+    (tmp_path / "rollouts-00000000-00000001.parquet").unlink()
+    with pytest.raises(StorageError, match=r"steps 2\.\.2 are not there"):
+        list(read_steps(tmp_path, 3))
     with pytest.raises(StorageError, match=r"steps 2\.\.3 are missing"):
         keep_until(tmp_path, 4)
     keep_until(tmp_path, 0)
-    assert list(read_steps(tmp_path)) == []
+    assert list(read_steps(tmp_path, 0)) == []
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +149,19 @@ def test_snapshots_and_evaluation_decide_nothing_of_each_other(with_model, tmp_p
 
 
 def test_a_snapshot_that_is_gone_is_an_error_with_a_remedy(with_model, tmp_path):
-    lab = opened(with_model, tmp_path, exploration={"steps": 2, "snapshots": 2})
+    changes = {"steps": 2, "snapshots": 2, "bonus": {"name": "ucb", "coefficient": 1.0}}
+    lab = opened(with_model, tmp_path, exploration=changes)
     train_policy(lab)
     shutil.rmtree(lab.store.model_folder(lab.plan.policies[1]))
-    with pytest.raises(StorageError, match="after 1 steps is not there"):
+    assert train_policy(lab) == {"reused": True}  # nothing needs it, as long as its responses are there
+    with pytest.raises(StorageError, match="after 1 steps of exploration is not there"):
+        draw_evaluation(lab)
+    # trained again, it is the same one; another training's is not taken for it
+    shutil.rmtree(lab.store.model_folder(lab.plan.policies[2]))
+    train_policy(lab)
+    shutil.rmtree(lab.store.model_folder(lab.plan.policies[2]))
+    shutil.copyfile(lab.policy_path(0) / "model.safetensors", lab.policy_path(1) / "model.safetensors")
+    with pytest.raises(StorageError, match="a snapshot of an earlier training"):
         train_policy(lab)
     lab.close()
 

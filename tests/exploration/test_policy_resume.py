@@ -24,7 +24,7 @@ PROGRAM = Path(__file__).with_name("killed_policy.py")
 STEPS = 32
 TRAININGS = {
     # counts decide the bonus, and so everything behind them
-    "ucb": {"bonus": {"name": "ucb_mean", "coefficient": 0.5, "unparseable": "one"}},
+    "ucb": {"bonus": {"name": "ucb", "coefficient": 0.5, "unparseable": "one"}},
     # several optimiser steps on a step's responses, the base model beside it, a schedule
     "batch": {
         "bonus": {"name": "batch", "coefficient": 0.3},

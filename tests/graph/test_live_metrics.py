@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
+import time
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from ops.storage.tracking import Tracker
-from orchestration.live_metrics import COST_FRACTION, LIVE_SECONDS, PAUSE_SECONDS, LiveMetrics
+from ops.types import StageResult
+from orchestration import tracking as run_tracking
+from orchestration.live_metrics import COST_FRACTION, LIVE_SECONDS, PAUSE_SECONDS, LiveMetrics, warn
 from orchestration.tracking import RunTracking
+from tests.storage.test_tracking import held
 
 
 class Clock:
@@ -88,6 +94,20 @@ def test_a_failure_is_one_warning_without_secrets_and_loses_nothing(clock: Clock
     assert clock.batches == [list(range(1, 201))]
 
 
+def test_slow_failures_are_tried_seldom(clock: Clock) -> None:
+    """Two seconds of waiting are 1 % of 200; the first attempt, which imports MLflow, does not count."""
+    live = LiveMetrics(clock.log, clock=clock)
+    clock.fails, clock.cost = True, 2.0
+    attempts = []
+    for step in range(1, 601):
+        before = clock.now
+        live(step, {"loss": 1.0})
+        if clock.now > before:
+            attempts.append(before)
+        clock.now += 1.0
+    assert [later - before for before, later in pairwise(attempts)] == [62.0, 202.0, 202.0]
+
+
 def test_what_is_undefined_is_left_out(clock: Clock) -> None:
     taken: list[Any] = []
     live = LiveMetrics(taken.extend, clock=clock)
@@ -137,9 +157,7 @@ def test_results_stand_beside_the_steps_and_with_the_experiment(tmp_path: Path) 
 
 def test_a_database_that_does_not_answer_stops_no_training(tmp_path: Path, monkeypatch, caplog) -> None:
     """Neither while the parent run is described, nor while steps are logged; afterwards nothing is missing."""
-    experiment = SimpleNamespace(name="demo", hypothesis="none", model_dump=lambda **_: {"seed": 1})
-    lab: Any = SimpleNamespace(store=SimpleNamespace(home=tmp_path / "home"), experiment=experiment, run_id="run1")
-    tracking = RunTracking(lab, wait_for_news=True)
+    tracking = RunTracking(fake_lab(tmp_path / "home"), wait_for_news=True)
 
     def refuse(self: Tracker) -> Any:
         raise OSError("no connection")
@@ -159,3 +177,127 @@ def test_a_database_that_does_not_answer_stops_no_training(tmp_path: Path, monke
     assert [(item.step, item.value) for item in history] == [(1, 1.0), (2, 0.5)]
     assert runs["demo"].data.params == {"seed": "1"}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def fake_lab(home: Path, run_id: str = "run1") -> Any:
+    experiment = SimpleNamespace(name="demo", hypothesis="none", model_dump=lambda **_: {"seed": 1})
+    assets = dict.fromkeys(("iteration_0/gap_metrics", "iteration_1/gap_metrics", "report"), "fp")
+    plan = SimpleNamespace(fingerprints=assets)
+    return SimpleNamespace(store=SimpleNamespace(home=home), experiment=experiment, run_id=run_id, plan=plan)
+
+
+def result(asset: str, *, reused: bool = False, **numbers: float) -> StageResult:
+    return StageResult(asset, "demo", "fp", reused, 1, 0.0, numbers)
+
+
+def gaps(home: Path, run_id: str) -> dict[int, float]:
+    """What MLflow has of a run's gap, by iteration."""
+    with Tracker(home)._locked() as client:
+        place = client.get_experiment_by_name("demo").experiment_id
+        wanted = f"tags.`dagster/run_id` = '{run_id}' AND tags.`mindgap.kind` = 'experiment'"
+        [parent] = client.search_runs([place], wanted)
+        assert parent.info.status == "FINISHED"
+        return {item.step: item.value for item in client.get_metric_history(parent.info.run_id, "gap")}
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "mindgap"]
+
+
+def marks(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "mlflow/unlogged").glob("*/*"))
+
+
+def test_a_held_lock_delays_a_training_for_two_seconds_and_loses_nothing(tmp_path: Path, caplog) -> None:
+    home = tmp_path / "home"
+    Tracker(home).log_parent("other", "run0")  # MLflow is imported and has its tables
+    tracking = RunTracking(fake_lab(home), wait_for_news=True)
+    with held(home / "locks/mlflow.lock"):
+        start = time.monotonic()
+        for step in range(1, 50):
+            tracking.live(step, {"loss": 1.0 / step})
+        assert run_tracking.LIVE_WAIT_SECONDS <= time.monotonic() - start < 10.0
+    [warning] = warnings(caplog)
+    assert "the training goes on" in warning and "fuser" in warning
+    tracking.live.flush()
+    tracking.finish("FINISHED")
+    assert Tracker(home).log_steps("demo", "run1", [(step, None, {"loss": 1.0}) for step in range(1, 51)]) == 1
+
+
+def test_a_held_lock_fails_no_step_and_its_results_follow_with_the_next(tmp_path: Path, monkeypatch, caplog) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setattr(run_tracking, "COMMIT_WAIT_SECONDS", 0.2)
+    tracking = RunTracking(fake_lab(home), wait_for_news=True)
+    with held(home / "locks/mlflow.lock"):
+        tracking.record(result("iteration_0/gap_metrics", gap=0.25))
+    assert marks(home) == ["iteration_0.gap_metrics"]
+    tracking.record(result("iteration_1/gap_metrics", gap=0.5))
+    assert marks(home) == []
+    tracking.finish("FINISHED")
+    [warning] = warnings(caplog)
+    assert "iteration_0/gap_metrics" in warning and "mindgap run demo" in warning and "mlflow.lock" in warning
+    assert gaps(home, "run1") == {0: 0.25, 1: 0.5}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_broken_database_fails_no_step_and_the_next_run_fills_it_in(tmp_path: Path, caplog, alone: bool) -> None:
+    home = tmp_path / "home"
+    (home / "mlflow").mkdir(parents=True)
+    database = home / "mlflow/mlflow.db"
+    database.write_bytes(b"this is no database" * 100)
+    tracking = RunTracking(fake_lab(home), wait_for_news=alone)
+    for k in (0, 1):
+        tracking.record(result(f"iteration_{k}/gap_metrics", gap=0.25 * (k + 1)))
+    tracking.record(result("report"))
+    tracking.finish("FINISHED")
+    [warning] = warnings(caplog)
+    assert "iteration_0/gap_metrics" in warning and "DatabaseError" in warning and "no database" not in warning
+    assert marks(home) == ["iteration_0.gap_metrics", "iteration_1.gap_metrics"]
+    database.unlink()
+    again = RunTracking(fake_lab(home, "run2"), wait_for_news=alone)
+    for k in (0, 1):
+        again.record(result(f"iteration_{k}/gap_metrics", reused=True, gap=0.25 * (k + 1)))
+    again.finish("FINISHED")
+    assert len(warnings(caplog)) == 1 and marks(home) == []
+    assert gaps(home, "run2") == {0: 0.25, 1: 0.5}
+    if alone:  # nothing is missing, nothing was computed: no third run
+        third = RunTracking(fake_lab(home, "run3"), wait_for_news=True)
+        third.record(result("iteration_0/gap_metrics", reused=True, gap=0.25))
+        third.finish("FINISHED")
+        with pytest.raises(ValueError, match="not enough values"):
+            gaps(home, "run3")
+
+
+def test_what_waits_is_logged_at_the_end_of_the_run_and_errors_of_others_are_not_quoted(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
+    home = tmp_path / "home"
+    tracking = RunTracking(fake_lab(home), wait_for_news=True)
+
+    def refuse(self: Tracker) -> Any:
+        raise OSError("postgresql://user:secret@host")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "_locked", refuse)
+        tracking.record(result("iteration_0/gap_metrics", gap=0.25))
+        tracking.record(result("iteration_1/gap_metrics", gap=0.5))
+    tracking.finish("FINISHED")
+    [warning] = warnings(caplog)
+    assert "OSError" in warning and "secret" not in caplog.text
+    assert gaps(home, "run1") == {0: 0.25, 1: 0.5} and marks(home) == []
+
+
+def test_a_warning_is_in_the_log_of_the_run_and_once_on_the_terminal(caplog) -> None:
+    @dg.op
+    def warns() -> None:
+        warn("MLflow did not take it")
+
+    @dg.job
+    def one() -> None:
+        warns()
+
+    with dg.DagsterInstance.ephemeral() as instance, caplog.at_level(logging.WARNING):
+        run = one.execute_in_process(instance=instance, run_config={"loggers": {"console": {"config": {}}}})
+        kept = [entry for entry in instance.all_logs(run.run_id) if entry.user_message == "MLflow did not take it"]
+    assert [(entry.level, entry.step_key) for entry in kept] == [(logging.WARNING, "warns")]
+    assert [record.name for record in caplog.records if "did not take it" in record.getMessage()] == ["mindgap"]

@@ -81,7 +81,7 @@ def test_curves_against_responses_per_question():
 
 
 def test_entropy_and_groups_of_the_policy():
-    """Groups by the policy's own outcome: those that neither sampler solved (9) are another row of the table."""
+    """Groups by the policy's own outcome: those that the classifier calls unsolved (9) are another row of the table."""
     correct, other = entropy_curves(frame())
     assert (correct.label, other.label, list(correct.x)) == ("correct", "not correct", [2, 4])
     assert math.isnan(correct.value[0]) and correct.value[1] == 0.5 and other.value == [1.0, 0.75]
@@ -90,6 +90,21 @@ def test_entropy_and_groups_of_the_policy():
         "solved": [1.75, 1.25],
         "unsolved": [2.5, 2.0],
     }
+
+
+def test_the_base_models_entropy_is_a_line_for_reference():
+    """That of the first step, in the colour of its curve; after two steps it is the base model's no longer."""
+    metric = "entropy_nats_incorrect"
+    first = frame({("policy", "all", metric): (1.0, 0.75)}).with_columns(step=pl.col("step") - 1)  # 1 and 3
+    undefined, other = entropy_curves(first)
+    assert math.isnan(undefined.reference) and other.reference == 1.0
+    assert all(math.isnan(curve.reference) for curve in entropy_curves(frame()))
+    axes = Figure().subplots()
+    draw_curves(axes, [other], "steps", "nats")
+    line, reference = axes.get_lines()
+    assert (reference.get_linestyle(), list(reference.get_ydata())) == (":", [1.0, 1.0])
+    assert reference.get_color() == line.get_color()
+    assert reference.get_label() == "not correct, base model"
 
 
 def flat(label: str, value: float, *, is_base: bool = False) -> Curve:

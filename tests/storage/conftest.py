@@ -22,8 +22,18 @@ ITERATIONS = 2
 VERIFIER_TABLES = ("verifier_metrics", "calibration_bins", "threshold_sweeps", "verifier_pairs", "test_time_metrics")
 LOOP_TABLES = ("iteration_changes", "problem_flips", "policy_shift", "selection_metrics", "stopping_rules")
 STUDY_TABLES = ("scaling_points", "scaling_laws", "cross_verification", "findings", "arm_metrics", "arm_differences")
+EXPLORATION_TABLES = {
+    "rollouts": "exploration/rollouts",
+    "policy_steps": "exploration/policy",
+    "training_dynamics": "exploration/training_dynamics",
+    "policy_evaluation": "exploration/evaluation",
+    "exploration_metrics": "exploration_metrics",
+    "exploration_differences": "exploration_differences",
+    "bandit_regret": "bandit_regret",
+}
 ASSETS = {
     **{table: table for table in (*VERIFIER_TABLES, *LOOP_TABLES, *STUDY_TABLES)},
+    **{asset: table for table, asset in EXPLORATION_TABLES.items()},
     "sampling_choices": "sampling_choices",
     "saturation": "saturation",
     "generations": "generations",
@@ -249,6 +259,55 @@ def study_rows(table: str) -> pl.DataFrame:
     return frame_of(table, arms[table])
 
 
+def rollouts() -> pl.DataFrame:
+    """Two problems at two steps, two responses each: x1 finds no right answer at first, and one later."""
+    answers = [("x1", 0, "7", "7"), ("x2", 0, "5", "5"), ("x1", 1, "7", "3"), ("x2", 1, "6", None)]
+    right = {"x1": "3", "x2": "5"}
+    rows = []
+    for problem, step, *pair in answers:
+        correct = [answer == right[problem] for answer in pair]
+        for i, answer in enumerate(pair):
+            verdict = "unparseable" if answer is None else "correct" if correct[i] else "incorrect"
+            row = {"step": step, "problem_id": problem, "sample_index": i, "answer": answer, "verdict": verdict}
+            mean = sum(correct) / 2
+            row |= {"reward": float(correct[i]), "advantage": correct[i] - mean, "bonus": 0.0, "bonus_tokens": 0}
+            rows.append({**row, "seen": 2 * step, "response": f"= {answer}", "n_tokens": 3})
+    return frame_of("rollouts", rows)
+
+
+def exploration_rows(table: str) -> pl.DataFrame:
+    """Rows of the tables about reinforcement learning, and of the bandits."""
+    if table == "rollouts":
+        return rollouts()
+    gains = [(1, 0.3, 0.1), (64, 0.9, -0.05)]
+    ends = {"low": 0.0, "high": 0.2}
+    compared = {"task": "countdown", "step": 60, "metric": "pass_at_k", "n_seeds": 2, "standard_error": 0.01, **ends}
+    rows: dict[str, list[dict[str, Any]]] = {
+        "policy_steps": [{"step": step, "accuracy": 0.3, "entropy_nats": 0.2} for step in (1, 2)],
+        "training_dynamics": [
+            {"sampler": name, "step": step, "questions": questions, "metric": "distinct_answers", "value": -step / 2}
+            for name in ("policy", "base", "policy_minus_base")
+            for step in (1, 2)
+            for questions in ("all", "solved", "unsolved")
+        ],
+        "policy_evaluation": [
+            {"step": step, "metric": "pass_at_k", "k": k, "value": value + (change if step else 0.0), "n_problems": 2}
+            | ({"change": change, "change_low": change - 0.04, "change_high": change + 0.04} if step else {})
+            for k, value, change in gains
+            for step in (0, 60)
+        ],
+        "exploration_metrics": [{**compared, "arm": "ucb", "k": k, "value": value} for k, value, _ in gains],
+        "exploration_differences": [
+            {**compared, "arm": arm, "reference": reference, "k": k, "value": change * times}
+            for arm, times in (("vanilla", 2.0), ("ucb", 1.0))
+            for reference in ("base", "vanilla")
+            for k, _, change in gains
+        ],
+        "bandit_regret": [{"algorithm": "arm_ucb", "n_arms": 10, "round": 100, "regret": 9.0}],
+    }
+    return frame_of(table, rows[table])
+
+
 def model_row(model: str, parent: str | None, generates: int) -> pl.DataFrame:
     trained = {"n_parameters": 1000, "train_tokens": 5000, "train_flops": 3e7, "optimizer_steps": 10, "final_loss": 0.9}
     role = "base" if parent is None else "finetuned"
@@ -271,6 +330,9 @@ def tables_of(arm: str) -> dict[tuple[str, int | None], tuple[str, pl.DataFrame]
     found["saturation", None] = (f"saturation-{arm}", frame_of("saturation", [{"quantity": "accuracy", "limit": 0.5}]))
     if arm == "demo":
         found |= {(table, None): (f"study-{table}", study_rows(table)) for table in STUDY_TABLES}
+        found |= {
+            (asset, None): (f"rl-{table}", exploration_rows(table)) for table, asset in EXPLORATION_TABLES.items()
+        }
         choices = [{"temperature": 0.7, "chosen": False}, {"temperature": 1.0, "chosen": True}]
         found["sampling_choices", 0] = ("choices-demo-0", frame_of("sampling_choices", choices))
     model = "base0"

@@ -114,3 +114,26 @@ def test_the_answers_about_verifiers(fabricated):
         "win",
         "win",
     ]
+
+
+def test_the_answers_about_exploration(fabricated):
+    outcomes = answer(fabricated, "What did reinforcement learning win, and lose")
+    assert outcomes.select("k", "outcome").rows() == [(1, "rose"), (64, "fell")]
+    arms = answer(fabricated, "Which bonus keeps pass@64")
+    assert arms.select("arm", "pass_at_1_gained", "pass_at_64_gained").rows() == [
+        ("ucb", 0.1, -0.05),
+        ("vanilla", 0.2, -0.1),
+    ]
+    # x1 has answered 7 twice at step 0 and once at step 1, where the bonus read a count of 2; x2 once 6 at step 1.
+    wrong = answer(fabricated, "Which wrong answers")
+    assert wrong.drop("experiment").rows() == [("x1", "7", 3, 0, 1, 2), ("x2", "6", 1, 1, 1, 2)]
+    # Silent: x1 (all wrong) and x2 (all right) at step 0, x2 (one wrong, one unparseable) at step 1; x1 then has both.
+    [silent] = answer(fabricated, "taught nothing").rows(named=True)
+    assert (silent["n_groups"], silent["without_signal"]) == (4, 0.75)
+    assert (silent["all_right"], silent["none_right"]) == (0.25, 0.5)
+    transfer = answer(fabricated, "carry over to questions")
+    assert transfer.select("questions", "step", "distinct_answers_minus_base").rows() == [
+        ("all", 2, -1.0),
+        ("solved", 2, -1.0),
+        ("unsolved", 2, -1.0),
+    ]

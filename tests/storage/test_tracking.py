@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import ops
 from ops.errors import StorageError
@@ -149,3 +154,90 @@ def test_nothing_is_made_where_nothing_is_logged(tmp_path):
         "assert 'mlflow' not in sys.modules and not Path(sys.argv[1]).exists()"
     )
     run_code(code, tmp_path / "home")
+
+
+HOLDER = """
+import sys, time
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Another process has the lock, and does nothing."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "held\n"
+            yield
+        finally:
+            process.kill()
+
+
+def test_a_lock_that_another_process_holds_is_waited_for_so_long_only(tmp_path):
+    tracker = Tracker(tmp_path / "home")
+    tracker.log_parent("demo", "run1")
+    lock = tmp_path / "home/locks/mlflow.lock"
+    with held(lock):
+        start = time.monotonic()
+        with tracker.waiting(0.4):
+            for _ in range(3):  # 0.4 s together, not each
+                with pytest.raises(StorageError, match="another process has held it") as caught:
+                    tracker.log_steps("demo", "run1", [(1, None, {"loss": 1.0})])
+        assert 0.4 <= time.monotonic() - start < 10.0
+    assert "fuser" in str(caught.value) and str(lock) in str(caught.value)
+    assert tracker.log_steps("demo", "run1", [(1, None, {"loss": 1.0})]) == 1
+
+
+def test_a_program_that_writes_to_the_database_is_waited_for_so_long_only(tmp_path):
+    """MLflow by itself waits 20 s for each query, and logs a stack trace."""
+    tracker = Tracker(tmp_path / "home")
+    tracker.log_parent("demo", "run1")
+    with closing(sqlite3.connect(tracker.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        start = time.monotonic()
+        with tracker.waiting(0.3), pytest.raises(StorageError, match="another program has written"):
+            tracker.log_iteration("demo", 0, "run1", {"gap": 0.5})
+        assert time.monotonic() - start < 10.0
+        other.execute("ROLLBACK")
+    with tracker.waiting(0.3):
+        tracker.log_iteration("demo", 0, "run1", {"gap": 0.5})
+
+
+def test_the_lock_is_held_for_one_batch_only(tmp_path):
+    """Between two batches others get it, and what was logged before a failure is not logged again."""
+    tracker = Tracker(tmp_path / "home")
+    tracker.log_steps("demo", "run1", [(0, None, {"loss": 1.0})])
+    lock = FileLock(tmp_path / "home/locks/mlflow.lock", timeout=0, is_singleton=False)
+    client, sizes = tracker._client, []
+    log_batch = client.log_batch
+
+    def watched(run, metrics=(), params=(), tags=()):
+        sizes.append((len(metrics), len(params), len(tags)))
+        log_batch(run, metrics=metrics, params=params, tags=tags)
+        if len(sizes) == 2:
+            raise OSError("the second batch is refused")
+
+    taken = 0
+    locked = tracker._lock
+
+    @contextmanager
+    def counted():
+        nonlocal taken
+        with lock:  # free now, for us too
+            taken += 1
+        with locked():
+            yield
+
+    tracker._lock, client.log_batch = counted, watched
+    points = [(step, None, {"loss": 1.0 / step}) for step in range(1, 2001)]
+    with pytest.raises(OSError, match="second batch"):
+        tracker.log_steps("demo", "run1", points)
+    assert sizes == [(800, 0, 0), (800, 0, 0)] and taken == 3  # the run, and once for each batch
+    assert tracker.log_steps("demo", "run1", points) == 1200
+    tracker.log_iteration("demo", 0, "run1", {f"m{k}": 1.0 for k in range(900)}, {f"p{k}": k for k in range(150)})
+    assert sizes[2:] == [(800, 0, 0), (400, 0, 0), (800, 100, 0), (100, 50, 0), (800, 0, 0), (100, 0, 0)]
+    assert taken == 3 + 3 + 1 + 4
