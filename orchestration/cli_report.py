@@ -25,6 +25,7 @@ def show_report(names: list[str], *, next_steps: bool = True) -> None:
         ExperimentError: when a file cannot be used.
         StorageError: when nothing is measured yet.
     """
+    from ops.reporting.exploration_summary import ExplorationSummary
     from ops.reporting.table import terminal_report, terminal_table
     from ops.stages.report import summary_of
 
@@ -34,7 +35,7 @@ def show_report(names: list[str], *, next_steps: bool = True) -> None:
             raise StorageError(f"experiment {name}", "has no results yet", remedy=f"mindgap run {name}")
     _console().print(terminal_report(summaries[0]) if len(summaries) == 1 else terminal_table(summaries))
     if next_steps:
-        click.echo("\n".join(_next_steps(names)))
+        click.echo("\n".join(_next_steps(names, {isinstance(item, ExplorationSummary) for item in summaries})))
 
 
 def write_page(name: str, path: Path) -> None:
@@ -57,8 +58,9 @@ def show_comparison(names: list[str], iteration: int | None, html: Path | None) 
     """Print the comparison of two or more experiments; with ``html`` write its page as well.
 
     Raises:
-        ExperimentError: when a file cannot be used, has exploration, or fewer than two experiments are named.
-        StorageError: when there is no iteration at which all are measured.
+        ExperimentError: when a file cannot be used, when fewer than two experiments are named, or some that cannot be
+            compared (docs/reports.md).
+        StorageError: when there is no iteration at which all are measured, or one is not evaluated.
     """
     from ops.reporting.compare import compare
     from ops.reporting.compare_page import comparison_page
@@ -66,13 +68,9 @@ def show_comparison(names: list[str], iteration: int | None, html: Path | None) 
     from ops.reporting.summary import summarise
 
     labs = [_bench(name) for name in names]
-    for lab in labs:
-        if lab.experiment.exploration is not None:
-            raise ExperimentError(
-                "mindgap compare",
-                f"{lab.experiment.name} has exploration and no iterations to compare",
-                remedy="make its arms a study of exploration, which pairs them by problem and seed",
-            )
+    if any(lab.experiment.exploration is not None for lab in labs):
+        _show_policies(labs, iteration, html)
+        return
     found = compare(labs, iteration)
     console = _console()
     console.print(terminal_comparison(found))
@@ -81,6 +79,28 @@ def show_comparison(names: list[str], iteration: int | None, html: Path | None) 
         summaries = [summarise(lab.experiment, lab.plan, lab.store) for lab in labs]
         _write(html, comparison_page(found, summaries))
         click.echo(f"\n{html}: one file, needs no network")
+
+
+def _show_policies(labs: list[Lab], iteration: int | None, html: Path | None) -> None:
+    """Print the comparison of experiments with exploration, at the end of their trainings.
+
+    Raises:
+        ExperimentError: when an iteration or a page is asked for, or they cannot be compared.
+    """
+    from ops.reporting.compare_exploration import compare_policies
+    from ops.reporting.compare_exploration_table import policies_sentence, terminal_policies
+
+    if iteration is not None:
+        problem = "experiments with exploration have no iterations"
+        raise ExperimentError("mindgap compare", problem, field="--iteration", remedy="leave it out")
+    if html is not None:
+        problem = "there is no page of a comparison of experiments with exploration"
+        remedy = "leave it out, or make them arms of a study of exploration, which has a page"
+        raise ExperimentError("mindgap compare", problem, field="--html", remedy=remedy)
+    found = compare_policies(labs)
+    console = _console()
+    console.print(terminal_policies(found))
+    console.print(policies_sentence(found))
 
 
 def open_pages(names: list[str], html: Path | None) -> None:
@@ -116,18 +136,22 @@ def _write(path: Path, text: str) -> None:
         ) from None
 
 
-def _next_steps(names: list[str]) -> list[str]:
+def _next_steps(names: list[str], kinds: set[bool]) -> list[str]:
+    """``kinds``: whether there are experiments with exploration (True) and without (False)."""
     home = home_folder()
     lines = ["", "Where to look next:"]
     for name in names:
         page = home / "reports" / f"{name}.html"
         if page.is_file():
             lines.append(f"  {_short(page):<50} the page: plots, examples, where each number comes from")
+    over = " and ".join({False: "iterations", True: "steps"}[kind] for kind in sorted(kinds))
+    tables = [{False: "gap_metrics", True: "policy_evaluation"}[kind] for kind in sorted(kinds)]
     places = {
         "make ui": "the asset graph on http://127.0.0.1:3000",
-        "make mlflow": "metrics over iterations, model versions",
-        'mindgap sql "FROM gap_metrics"': f"all of it by SQL (docs/sql.md), from {_short(home / 'mindgap.duckdb')}",
+        "make mlflow": f"metrics over {over}, model versions",
     }
+    by_sql = f"all of it by SQL (docs/sql.md), from {_short(home / 'mindgap.duckdb')}"
+    places |= {f'mindgap sql "FROM {table}"': by_sql for table in tables}
     return [*lines, *(f"  {place:<50} {what}" for place, what in places.items())]
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
+    from ops.reporting.compare_exploration import PolicyComparison
+
 SIGNED = ("gap", "relative_gap", "score_drift")
 
 
@@ -76,7 +78,7 @@ def terminal_comparison(found: Comparison) -> Group:
         for letter, name, hypothesis in zip(ascii_uppercase, found.names, found.hypotheses, strict=False)
     ]
     parts += [Text(""), *(Text(line) for line in pairing_words(found))]
-    parts += [Text(""), _settings(found)]
+    parts += [Text(""), settings_table(found)]
     for iteration in found.iterations:
         parts += [Text(""), _results(found, iteration)]
     left_out = len(found.at(found.iterations[-1])) - len(found.shown(found.iterations[-1]))
@@ -85,7 +87,8 @@ def terminal_comparison(found: Comparison) -> Group:
     return Group(*parts)
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """As comparisons draw them."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -100,12 +103,13 @@ def _table(title: str) -> Table:
     )
 
 
-def _settings(found: Comparison) -> RenderableType:
+def settings_table(found: Comparison | PolicyComparison) -> RenderableType:
+    """The settings that differ; a sentence where none does."""
     from rich.text import Text
 
     if not found.settings:
         return Text("The settings are the same.")
-    table = _table("Settings that differ")
+    table = plain_table("Settings that differ")
     for name in ("setting", *found.names):
         table.add_column(Text(name), overflow="fold")
     for setting in found.settings:
@@ -117,7 +121,7 @@ def _results(found: Comparison, iteration: int) -> Table:
     """Two experiments under their names; more under letters, with the intervals below the values."""
     from rich.text import Text
 
-    table, stacked = _table(f"Iteration {iteration}"), len(found.names) > 2
+    table, stacked = plain_table(f"Iteration {iteration}"), len(found.names) > 2
     table.add_column("metric", overflow="fold")
     for letter, name in zip(ascii_uppercase, found.names, strict=False):
         table.add_column(Text(letter if stacked else f"{letter}: {name}"), justify="right", overflow="fold")

@@ -9,11 +9,12 @@ from typing import Any
 
 from ops.reporting import words
 from ops.reporting.exploration_examples import KINDS, PolicyExample
-from ops.reporting.exploration_figures import draw_panels, sources
+from ops.reporting.exploration_figures import TRAINED, draw_panels, sources
 from ops.reporting.exploration_plots import step_words
 from ops.reporting.exploration_summary import ExplorationSummary
-from ops.reporting.exploration_words import NOT_MEASURED, key_figures
+from ops.reporting.exploration_words import NOT_MEASURED, ORGANISM, change_words, key_figures, kl_words
 from ops.reporting.page import FOLDED_CHARS, cut, page_template
+from ops.reporting.words import interval
 from ops.types import Interval
 
 TEMPLATE = Path(__file__).with_name("exploration_page.html.j2")
@@ -28,6 +29,8 @@ METRICS = {
     "unparseable_fraction": "unparseable",
 }
 """Of the second table, in its order; metrics with k at the largest k."""
+SHARES = ("strict_accuracy", "majority_vote_accuracy", "unparseable_fraction")
+"""Those that have a ceiling and a floor."""
 
 
 def exploration_page(summary: ExplorationSummary, examples: Sequence[PolicyExample]) -> str:
@@ -43,12 +46,13 @@ def exploration_page(summary: ExplorationSummary, examples: Sequence[PolicyExamp
         summary=summary,
         answer=summary.answer,
         tiles=key_figures(summary),
-        organism=words.ORGANISM,
+        organism=ORGANISM,
         missing=words.NOTHING,
         not_measured=NOT_MEASURED,
         folded=FOLDED_CHARS,
         level=f"{100 * summary.confidence:g} %",
         figures=draw_panels(summary),
+        notes=_notes(summary),
         ks=summary.shown_ks,
         models=_model_rows(summary),
         others=_other_rows(summary),
@@ -64,12 +68,26 @@ def _model_rows(summary: ExplorationSummary) -> list[dict[str, Any]]:
         {
             "words": step_words(summary, step),
             "step": step,
-            "cells": [
-                (summary.value(step, "pass_at_k", k), summary.change(step, "pass_at_k", k)) for k in summary.shown_ks
-            ],
+            "cells": [_cell(summary, step, k) for k in summary.shown_ks],
         }
         for step in (summary.evaluated if summary.ks else ())
     ]
+
+
+def _cell(summary: ExplorationSummary, step: int, k: int) -> tuple[Interval | None, Interval | None, str]:
+    """pass@k, its change to the base model, and the change in words."""
+    value, change = summary.value(step, "pass_at_k", k), summary.change(step, "pass_at_k", k)
+    return value, change, change_words(summary.value(0, "pass_at_k", k), value, change)
+
+
+def _notes(summary: ExplorationSummary) -> dict[str, str]:
+    """Sentences below the questions' headings."""
+    steps = summary.pass_steps
+    passes = (
+        f"One pass over the training questions takes {steps:,} step{'s' * (steps != 1)}. Faint points are single "
+        f"steps; bands are {100 * summary.confidence:g} % intervals that resample training questions."
+    )
+    return {TRAINED: f"{passes} {kl_words(summary)}"}
 
 
 def _other_rows(summary: ExplorationSummary) -> list[dict[str, Any]]:
@@ -83,7 +101,8 @@ def _other_rows(summary: ExplorationSummary) -> list[dict[str, Any]]:
             "change": summary.change(summary.final, metric, k),
         }
         if any(_is_known(item) for item in cells.values()):
-            rows.append({"words": said.format(k=k), **cells})
+            change = interval(cells["change"], sign=True) if metric not in SHARES else change_words(*cells.values())
+            rows.append({"words": said.format(k=k), "change_words": change, **cells})
     return rows
 
 

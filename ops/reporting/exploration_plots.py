@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.reporting.exploration_summary import ExplorationSummary
+from ops.reporting.numbers import interval_of
 from ops.reporting.plots import GREY, MARKERS, SERIES, STYLE, ramp
 from ops.reporting.trajectory_plots import Line, draw_lines, legend_above, spread
 from ops.storage.atomic import atomic_file
@@ -15,9 +17,6 @@ from ops.types import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-MARKED_STEPS = 24
-"""A curve of training with at most so many points has markers."""
 
 
 def level(found: ExplorationSummary) -> str:
@@ -99,43 +98,75 @@ def _over_evaluations(
 
 def rollout_accuracy(axes: Axes, found: ExplorationSummary) -> bool:
     """Of the responses drawn in training, and how many of their groups teach nothing."""
-    named = {
-        "accuracy": "accuracy",
-        "groups all right": "all_correct_fraction",
-        "groups all wrong": "all_wrong_fraction",
-    }
-    return _over_steps(axes, found, named, "share")
+    named = (
+        Trained("accuracy", "accuracy", "accuracy"),
+        Trained("groups all right", "all_correct_fraction"),
+        Trained("groups all wrong", "all_wrong_fraction"),
+    )
+    return _over_training(axes, found, named, "share")
 
 
 def policy_entropy(axes: Axes, found: ExplorationSummary) -> bool:
-    """Of the next-token distributions."""
-    return _over_steps(axes, found, {"": "entropy_nats"}, "entropy (nats per token)")
+    """Of the next-token distributions: of right responses, of the others, and of all."""
+    named = (
+        Trained("right", None, "entropy_nats_correct"),
+        Trained("others", None, "entropy_nats_incorrect"),
+        Trained("all", "entropy_nats"),
+    )
+    return _over_training(axes, found, named, "entropy (nats per token)")
 
 
 def kl(axes: Axes, found: ExplorationSummary) -> bool:
     """To the base model, k3 estimator."""
-    return _over_steps(axes, found, {"": "kl_to_base_nats"}, "KL to the base model (nats per token)")
+    return _over_training(axes, found, (Trained("", "kl_to_base_nats"),), "KL to the base model (nats per token)")
 
 
 def bonus(axes: Axes, found: ExplorationSummary) -> bool:
     """Mean reward and mean bonus of the step's responses, the bonus before its coefficient."""
-    return _over_steps(axes, found, {"reward": "mean_reward", "bonus": "mean_bonus"}, "mean over responses")
+    named = (Trained("reward", "mean_reward"), Trained("bonus", "mean_bonus"))
+    return _over_training(axes, found, named, "mean over responses")
 
 
-def _over_steps(axes: Axes, found: ExplorationSummary, columns: Mapping[str, str], what: str) -> bool:
-    """Columns of ``policy_steps`` by label: one number a step, so there are no intervals."""
-    drawn = 0
-    for place, (label, column) in enumerate(columns.items()):
-        points = found.over_steps(column)
+@dataclass(frozen=True)
+class Trained:
+    """One curve over training.
+
+    Attributes:
+        column: of ``policy_steps``, drawn as faint points; None: nothing is known of single steps.
+        metric: of ``training_dynamics``, drawn as a line with a band; None: the line is the points' mean over a pass.
+    """
+
+    label: str
+    column: str | None
+    metric: str | None = None
+
+
+def _over_training(axes: Axes, found: ExplorationSummary, curves: Sequence[Trained], what: str) -> bool:
+    """Lines over the pass before each step; only those of ``training_dynamics`` have problems to resample."""
+    drawn = has_bands = has_points = False
+    for place, curve in enumerate(curves):
+        color = SERIES[place]
+        points = found.over_steps(curve.column) if curve.column else []
         if points:
-            marker = MARKERS[place] if len(points) <= MARKED_STEPS else None
-            axes.plot(*zip(*points, strict=True), color=SERIES[place], marker=marker, linewidth=1.1, label=label)
-            drawn += 1
+            axes.plot(*zip(*points, strict=True), color=color, linestyle="", marker=".", markersize=3, alpha=0.3)
+        rows = found.dynamics("policy", curve.metric) if curve.metric else []
+        means = [(row["step"], row["value"]) for row in rows]
+        if not curve.metric and curve.column:
+            means = found.means_over_pass(curve.column)
+        if means:
+            marker = MARKERS[place] if len(means) == 1 else None
+            axes.plot(*zip(*means, strict=True), color=color, marker=marker, linewidth=1.4, label=curve.label)
+            items = [interval_of(row) for row in rows]
+            low, high = [item.low for item in items], [item.high for item in items]
+            axes.fill_between([row["step"] for row in rows], low, high, color=color, alpha=0.15, linewidth=0)
+        drawn |= bool(points or means)
+        has_bands, has_points = has_bands or bool(rows), has_points or bool(points)
     if not drawn:
         return False
-    axes.set_xlabel("step")
+    marks = [f"bands: {level(found)}"] * has_bands + ["points: steps"] * has_points
+    axes.set_xlabel(f"step ({'; '.join(marks)})")
     axes.set_ylabel(what)
-    if len(columns) > 1:
+    if axes.get_legend_handles_labels()[1] and len(curves) > 1:
         legend_above(axes)
     return True
 

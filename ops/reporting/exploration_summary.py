@@ -30,6 +30,10 @@ ASSET_OF = {
 SHOWN_KS = (1, 8, 32, 64)
 """pass@k in tables: those of them that are measured, and the largest k."""
 
+FEWEST_QUESTIONS = 10
+"""Of solved or of unsolved training questions: of fewer nothing is drawn or quoted. An interval over so few says
+little, and which they are is itself an outcome of the draw."""
+
 
 @dataclass(frozen=True)
 class ExplorationSummary:
@@ -41,6 +45,8 @@ class ExplorationSummary:
         confidence: of every interval, e.g. 0.95.
         settings: every field of ``exploration``, of ``sampling`` and of ``problems`` with its value, as text.
         evaluated: the planned steps, 0 (the base model) first, the trained policy last.
+        kl_coefficient: 0 where training loads no base model, so that the KL divergence to it is not measured.
+        pass_steps: steps of one pass over the training questions, 1 at least.
         n_problems: evaluation problems; ``n_responses``: of each, from each model.
         tables: ``policy_evaluation``, ``policy_steps`` and ``training_dynamics``.
     """
@@ -54,6 +60,8 @@ class ExplorationSummary:
     confidence: float
     settings: tuple[tuple[str, str], ...]
     evaluated: tuple[int, ...]
+    kl_coefficient: float
+    pass_steps: int
     n_problems: int
     n_responses: int
     base_model: Mapping[str, Any] | None
@@ -106,11 +114,27 @@ class ExplorationSummary:
         rows = self.tables["policy_steps"].select("step", column).drop_nulls().sort("step").rows()
         return [(step, value) for step, value in rows if math.isfinite(value)]
 
+    def means_over_pass(self, column: str) -> list[tuple[int, float]]:
+        """A column of ``policy_steps`` by step, each the mean over the last ``pass_steps`` steps (fewer at first)."""
+        points = self.over_steps(column)
+        window = [[value for at, value in points if step - self.pass_steps < at <= step] for step, _ in points]
+        return [(step, math.fsum(near) / len(near)) for (step, _), near in zip(points, window, strict=True)]
+
+    @property
+    def sampled(self) -> pl.DataFrame:
+        """``training_dynamics`` without what was measured on fewer than ``FEWEST_QUESTIONS`` (un)solved questions."""
+        is_enough = (pl.col("questions") == "all") | (pl.col("n_problems") >= FEWEST_QUESTIONS)
+        return self.tables["training_dynamics"].filter(is_enough)
+
     def dynamics(self, sampler: str, metric: str, questions: str = "all") -> list[dict[str, Any]]:
-        """Rows of ``training_dynamics`` by step, those without a value left out."""
+        """Rows of ``sampled`` by step, those without a value left out."""
         wanted = pl.col("sampler") == sampler, pl.col("metric") == metric, pl.col("questions") == questions
-        frame = self.tables["training_dynamics"].filter(*wanted, pl.col("value").is_not_null())
-        return frame.sort("step").rows(named=True)
+        return self.sampled.filter(*wanted, pl.col("value").is_not_null()).sort("step").rows(named=True)
+
+    def n_questions(self, metric: str, questions: str = "all") -> list[tuple[int, int]]:
+        """How many training questions the policy's value of a metric is made from, by step, too few included."""
+        wanted = pl.col("sampler") == "policy", pl.col("metric") == metric, pl.col("questions") == questions
+        return self.tables["training_dynamics"].filter(*wanted).sort("step").select("step", "n_problems").rows()
 
 
 def summarise_exploration(experiment: Experiment, plan: Plan, store: Store) -> ExplorationSummary:
@@ -132,6 +156,8 @@ def summarise_exploration(experiment: Experiment, plan: Plan, store: Store) -> E
         confidence=experiment.statistics.confidence,
         settings=_settings(experiment),
         evaluated=tuple(sorted(plan.policies)),
+        kl_coefficient=exploration.kl_coefficient,
+        pass_steps=max(experiment.problems.train_per_iteration // exploration.problems_per_step, 1),
         n_problems=experiment.problems.eval,
         n_responses=experiment.sampling.n_eval,
         base_model=base.row(0, named=True) if base.height else None,

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.estimation.sampling_curves import BASE, DIFFERENCE, POLICY
 from ops.reporting.exploration_plots import step_words
 from ops.reporting.exploration_summary import ExplorationSummary
-from ops.reporting.exploration_words import NOT_MEASURED
+from ops.reporting.exploration_words import (
+    NOT_MEASURED,
+    ORGANISM,
+    at_limit,
+    change_words,
+    few_words,
+    kl_words,
+    responses_words,
+)
 from ops.reporting.numbers import interval_of
-from ops.reporting.words import NOTHING, ORGANISM, interval, number, percent
+from ops.reporting.words import NOTHING, interval, number
+from ops.types import Interval
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
     from rich.table import Table
 
-CELL_CHARS = (20, 14)
-"""About as wide are a change with its interval, and the interval alone: terminals with less room for each break them
-into two or three lines."""
+UNBOUNDED = 10_000
+"""Columns: what a layout would take if it had room."""
 
 
 def terminal_exploration(summary: ExplorationSummary) -> Group:
@@ -32,67 +43,113 @@ def terminal_exploration(summary: ExplorationSummary) -> Group:
     return Group(*padded, *([Text(ORGANISM, style="dim")] if summary.builtin else []))
 
 
-def evaluation_table(summary: ExplorationSummary) -> RenderableType:
-    """A row for each evaluated model: pass@k with its interval, and its change to the base model."""
-    return _Fitting(summary)
+class Fitting:
+    """The first of several layouts that fits the width it is printed at, else the last."""
 
-
-class _Fitting:
-    """The table of evaluations, laid out for the width it is printed at."""
-
-    def __init__(self, summary: ExplorationSummary) -> None:
-        self.summary = summary
+    def __init__(self, layouts: Sequence[Callable[[], RenderableType]]) -> None:
+        self.layouts = layouts
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        cells = 1 + 2 * len(self.summary.shown_ks)
-        yield _evaluation(self.summary, sum(options.max_width < chars * cells for chars in CELL_CHARS))
+        from rich.measure import Measurement
+
+        for layout in self.layouts:
+            made = layout()
+            if Measurement.get(console, options.update(max_width=UNBOUNDED), made).maximum <= options.max_width:
+                break
+        yield made
 
 
-def _evaluation(summary: ExplorationSummary, breaks: int) -> RenderableType:
-    """For each model pass@k with its interval and the change to the base model, each over ``breaks`` + 1 lines."""
+def evaluation_table(summary: ExplorationSummary) -> RenderableType:
+    """A row for each evaluated model: pass@k with its interval, and its change to the base model.
+
+    Every cell is one line: as many ks stand side by side as there is room for, the others below them.
+    """
+    from rich.console import Group
     from rich.text import Text
 
     ks = summary.shown_ks
     if not ks:
         return Text(f"{summary.name}: pass@k is {NOT_MEASURED} (no table policy_evaluation yet)")
-    title = f"{summary.name}: pass@k [{100 * summary.confidence:g} %] and change to the base model"
-    headers = ["model", *(f"{word}@{k}" for k in ks for word in ("pass", "Δ"))]
-    table = _table(title, headers)
-    for step in summary.evaluated:
-        cells = []
-        for k in ks:
-            cells += [interval(summary.value(step, "pass_at_k", k))]
-            cells += [interval(summary.change(step, "pass_at_k", k), sign=True)]
-        cells = [step_words(summary, step), *cells]
-        for text in (" [", " (", ", ")[: (0, 2, 3)[breaks]]:
-            cells = [cell.replace(text, f"{text.rstrip(' [(')}\n{text.strip(' ,')}") for cell in cells]
-        table.add_row(*map(_text, cells))
-    return table
+    title = f"{summary.name}: pass@k and change to the base model [{100 * summary.confidence:g} % intervals]"
+    numbers = sorted({-(-len(ks) // rows) for rows in range(1, len(ks) + 1)}, reverse=True)
+    layouts = [partial(_blocks, summary, [ks[at : at + n] for at in range(0, len(ks), n)]) for n in numbers]
+    layouts.append(partial(_blocks, summary, [[k] for k in ks], is_broken=True))
+    return Group(Text(title, style="bold"), Fitting(layouts))
+
+
+def _blocks(summary: ExplorationSummary, blocks: Sequence[Sequence[int]], is_broken: bool = False) -> RenderableType:
+    """A table for each group of ks; ``is_broken``: intervals below their values."""
+    from rich.console import Group
+
+    parts: list[RenderableType] = []
+    for ks in blocks:
+        table = _table("", ["model", *(word for k in ks for word in (f"pass@{k}", "change"))])
+        for step in summary.evaluated:
+            cells = [step_words(summary, step)]
+            for k in ks:
+                base, value = summary.value(0, "pass_at_k", k), summary.value(step, "pass_at_k", k)
+                cells += [interval(value), change_words(base, value, summary.change(step, "pass_at_k", k))]
+            table.add_row(*(_text(broken(cell, is_broken)) for cell in cells))
+        parts += [*([""] if parts else []), table]
+    return Group(*parts)
+
+
+def broken(cell: str, is_broken: bool) -> str:
+    """The interval below its value; the step below the word trained."""
+    return cell.replace(" [", "\n[").replace(" (", "\n(") if is_broken else cell
+
+
+def _short(item: Interval, sign: bool = False) -> str:
+    """As ``interval``; with two digits after the point where a number has one or more before it."""
+    ends = (item.value, item.low, item.high)
+    digits = 3 if all(abs(end) < 1.0005 for end in ends if not math.isnan(end)) else 2
+    value, low, high = (number(end, digits, sign) for end in ends)
+    return value if math.isnan(item.value) or math.isnan(item.low) else f"{value} [{low}, {high}]"
+
+
+TRAINED = {
+    "accuracy": "accuracy",
+    "entropy_nats_correct": "entropy, right\n(nats/token)",
+    "entropy_nats_incorrect": "entropy, others\n(nats/token)",
+    "distinct_answers_per_group": "distinct\nper group",
+    "unparseable_fraction": "unparseable",
+}
+"""Columns over training: metrics of the policy in ``training_dynamics``."""
 
 
 def _training(summary: ExplorationSummary) -> RenderableType:
-    """A few of the training's steps, the first and the last among them."""
+    """The training's windows at a few of its steps, the first and the last among them."""
+    from rich.console import Group
     from rich.text import Text
 
-    rows = summary.tables["policy_steps"].sort("step").rows(named=True)
-    if not rows:
-        return Text(f"Training: {NOT_MEASURED} (no table policy_steps yet)")
-    headers = ["step", "accuracy", "reward", "bonus", "entropy\nnats", "KL\nnats", "distinct\nper group"]
-    table = _table("Training, of the responses of one step", [*headers, "unpar-\nseable"])
-    shown = sorted({0, len(rows) // 4, len(rows) // 2, 3 * len(rows) // 4, len(rows) - 1})
-    for row in (rows[place] for place in shown):
-        names = ("accuracy", "mean_reward", "mean_bonus", "entropy_nats", "kl_to_base_nats")
-        cells = [f"{row['step']:,}", *(number(row[name]) for name in names)]
-        cells += [number(row["distinct_answers_per_group"], 2), percent(row["unparseable_fraction"])]
-        table.add_row(*map(_text, cells))
+    steps = [row["step"] for row in summary.dynamics(POLICY, "accuracy")]
+    if not steps:
+        return Text(f"Training: {NOT_MEASURED} (no table training_dynamics yet)")
+    n, last = summary.pass_steps, len(steps) - 1
+    about = (
+        f"Each row: the responses drawn in the {n:,} step{'s' * (n != 1)} up to it, one pass over the training "
+        f"questions (fewer at the start); {100 * summary.confidence:g} % intervals resample training questions. "
+        f"{kl_words(summary)}"
+    )
+    shown = [steps[place] for place in sorted({0, last // 4, last // 2, 3 * last // 4, last})]
+    layouts = [partial(_windows, summary, shown, is_broken) for is_broken in (False, True)]
+    return Group(Fitting(layouts), Text(about, style="dim"))
+
+
+def _windows(summary: ExplorationSummary, steps: Sequence[int], is_broken: bool) -> Table:
+    rows = {name: {row["step"]: interval_of(row) for row in summary.dynamics(POLICY, name)} for name in TRAINED}
+    table = _table("Training", ["step", *TRAINED.values()])
+    for step in steps:
+        cells = [_short(found[step]) if step in found else NOTHING for found in rows.values()]
+        table.add_row(f"{step:,}", *(_text(broken(cell, is_broken)) for cell in cells))
     return table
 
 
 SAMPLED = {
-    ("solved_questions", "all"): "questions solved so far",
-    ("distinct_answers", "all"): "distinct answers so far",
-    ("distinct_answers", "unsolved"): "… to unsolved questions",
-    ("distinct_correct_answers", "all"): "distinct right answers so far",
+    ("solved_questions", "all"): "questions solved",
+    ("distinct_answers", "all"): "distinct answers",
+    ("distinct_answers", "unsolved"): "… to unsolved",
+    ("distinct_correct_answers", "all"): "distinct right answers",
 }
 """Rows of ``training_dynamics`` that are shown, at the last step that they are measured at."""
 
@@ -101,18 +158,40 @@ SAMPLERS = {POLICY: "policy", BASE: "base model", DIFFERENCE: "difference"}
 
 def _sampling(summary: ExplorationSummary) -> RenderableType:
     """Policy and base model at the same number of responses."""
+    from rich.console import Group
     from rich.text import Text
 
     if summary.tables["training_dynamics"].is_empty():
         return Text(f"Training as sampling: {NOT_MEASURED} (no table training_dynamics yet)")
-    table = _table("Training as sampling, at equal numbers of responses", ["", *SAMPLERS.values(), "questions"])
+    about = (
+        f"So far, with {responses_words(summary)}; {100 * summary.confidence:g} % intervals resample questions, the "
+        "difference is paired. Unsolved: by as many further responses of the base model."
+    )
+    layouts = [partial(_samplers, summary, is_broken) for is_broken in (False, True)]
+    return Group(Fitting(layouts), Text(about, style="dim"))
+
+
+def _samplers(summary: ExplorationSummary, is_broken: bool) -> Table:
+    table = _table("Training as sampling", ["", *SAMPLERS.values(), "ques-\ntions"])
     for (metric, questions), words in SAMPLED.items():
-        last = {sampler: summary.dynamics(sampler, metric, questions)[-1:] for sampler in SAMPLERS}
-        cells = [number(last[name][0]["value"]) if last[name] else NOTHING for name in (POLICY, BASE)]
-        cells += [interval(interval_of(row), sign=True) for row in last[DIFFERENCE]] or [NOTHING]
-        cells += [f"{row['n_problems']:,}" for row in last[DIFFERENCE]] or [NOTHING]
-        table.add_row(_text(words), *map(_text, cells))
+        counts = summary.n_questions(metric, questions)[-1:]
+        n = counts[0][1] if counts else 0
+        cells = _sampled_cells(summary, metric, questions)
+        if questions != "all" and counts and few_words(n):
+            cells = [NOTHING, NOTHING, few_words(n)]
+        cells.append(f"{n:,}" if counts else NOTHING)
+        table.add_row(_text(words), *(_text(broken(cell, is_broken and "[" in cell)) for cell in cells))
     return table
+
+
+def _sampled_cells(summary: ExplorationSummary, metric: str, questions: str) -> list[str]:
+    """Policy, base model and difference; where a share is 1 of both, at ceiling."""
+    last = {name: summary.dynamics(name, metric, questions)[-1:] for name in SAMPLERS}
+    found = {name: interval_of(rows[0]) for name, rows in last.items() if rows}
+    cells = [_short(found[name], name == DIFFERENCE) if name in found else NOTHING for name in SAMPLERS]
+    if metric == "solved_questions" and (limit := at_limit(found.get(POLICY), found.get(BASE))):
+        cells[-1] = f"both at {limit}"
+    return cells
 
 
 def _table(title: str, headers: list[str]) -> Table:
@@ -121,7 +200,7 @@ def _table(title: str, headers: list[str]) -> Table:
     from rich.text import Text
 
     table = Table(
-        title=Text(title, style="bold"),
+        title=Text(title, style="bold") if title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -130,7 +209,7 @@ def _table(title: str, headers: list[str]) -> Table:
     )
     for place, header in enumerate(headers):
         justify = "left" if place == 0 else "right"
-        table.add_column(Text(header), justify=justify, no_wrap=True, vertical="bottom")  # type: ignore[arg-type]
+        table.add_column(Text(header), justify=justify, no_wrap=True, vertical="top")  # type: ignore[arg-type]
     return table
 
 
