@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ops.reporting import exploration_words
 from ops.reporting.exploration_summary import ExplorationSummary
 from ops.reporting.exploration_table import evaluation_table, terminal_exploration
 from ops.reporting.summary import IterationSummary, Summary
@@ -29,8 +30,9 @@ def terminal_table(summaries: Sequence[Summary | ExplorationSummary]) -> Group:
     for summary in summaries:
         parts.append(evaluation_table(summary) if isinstance(summary, ExplorationSummary) else _Fitting(summary))
         parts.append(Padding(Text(summary.answer), (0, 0, 1, 0)))
-    if any(summary.builtin for summary in summaries):
-        parts.append(Text(ORGANISM, style="dim"))
+    for kind, words in ((Summary, ORGANISM), (ExplorationSummary, exploration_words.ORGANISM)):
+        if any(summary.builtin for summary in summaries if isinstance(summary, kind)):
+            parts.append(Text(words, style="dim"))
     return Group(*parts)
 
 

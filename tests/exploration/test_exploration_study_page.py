@@ -129,10 +129,12 @@ def test_the_talks_table_and_its_differences(page):
     assert row_of(page, "passed", "ucb")[1:] == [".583 ± .083", "1.000 ± .000", "bonus ucb (coefficient 0.2)"]
     differences = page[page.index("<h3>Differences") :].replace("<h3>Differences", '<h3 id="here">Differences', 1)
     vanilla, ucb = (row_of(differences, "here", arm) for arm in ("vanilla", "ucb"))
-    assert vanilla[1:] == ["+.250 [.000, +.500] SE .083, 2 seeds", ".000 [.000, .000] SE .000, 2 seeds", "–", "–"]
+    # t of one degree of freedom: .25 ± 12.706 · .083
+    seeds = "seeds [−.809, +1.309], SE .083, 2 seeds", "seeds [.000, .000], SE .000, 2 seeds"
+    assert vanilla[1:] == [f"+.250 [.000, +.500] {seeds[0]}", f".000 [.000, .000] {seeds[1]}", "–", "–"]
     # ucb minus vanilla at k = 1: seed 0 gains 1/6, seed 1 loses 1/6
     assert ucb[3].startswith(".000 [") and ucb[3].endswith("SE .167, 2 seeds")
-    assert ucb[4] == "+.333 [.000, +1.000] SE .000, 2 seeds"
+    assert ucb[4] == "+.333 [.000, +1.000] seeds [+.333, +.333], SE .000, 2 seeds"
 
 
 def test_published_numbers_are_marked_as_others(page):
