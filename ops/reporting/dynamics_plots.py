@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ops.reporting.asset_plots import Source
 
-PER_QUESTION = "responses per question"
+PER_QUESTION = "responses so far ÷ training questions"
 STEPS = "steps"
 BANDS = "bands: intervals"
 DASHES = ("-", "--", ":")
@@ -109,17 +109,11 @@ def curves_of(frame: pl.DataFrame, panel: Panel, label: str = "policy", *, x: st
 
 
 def _places(frame: pl.DataFrame, rows: pl.DataFrame, x: str) -> list[float]:
-    """Along the x axis, of rows in the order of their steps: responses to each question that has been visited.
-
-    How many have is what ``distinct_answers`` is a mean over; a frame without it is taken to have visited all.
-    """
+    """Along the x axis, of rows in the order of their steps."""
     if x == STEPS:
         return [float(step) for step in rows["step"].sort()]
-    so_far = frame.filter(sampler="policy", metric="distinct_answers", questions="all")
-    visited = dict(so_far.select("step", "n_problems").iter_rows())
     n_questions = frame.filter(metric="solved_questions")["n_problems"].max()
-    places = rows.select("step", "n_responses").sort("step").iter_rows()
-    return [n / visited.get(step, n_questions) for step, n in places]
+    return [n / n_questions for n in rows["n_responses"].sort()]
 
 
 def _curve(rows: pl.DataFrame, label: str, x: Sequence[float], *, is_base: bool = False) -> Curve:
