@@ -243,6 +243,7 @@ def test_the_shipped_studies_are_what_they_say():
         "mean": "ucb_mean",
         "con": "ucb_con",
         "batch": "batch",
+        "batch-strong": "batch",
     }
     plain = [
         make_plan(member.experiment).fingerprints["exploration/policy"]

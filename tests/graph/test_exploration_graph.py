@@ -14,7 +14,7 @@ import yaml
 import assets.exploration
 from ops.errors import EngineError
 from ops.lab import Lab, named_experiment
-from ops.plan import EXPLORATION_ASSETS, exploration_asset, make_plan
+from ops.plan import CODE_VERSIONS, EXPLORATION_ASSETS, exploration_asset, make_plan
 from ops.stages.policy import train_policy
 from ops.storage.query import query
 from ops.storage.tracking import Tracker
@@ -184,7 +184,7 @@ def test_materializations_carry_fingerprints_and_numbers_of_the_gpu(explored) ->
     for name in EXPLORED:
         tags = events[name].materialization.tags
         assert tags["dagster/data_version"] == plan.fingerprints[name]
-        assert tags["dagster/code_version"] == "1"
+        assert tags["dagster/code_version"] == CODE_VERSIONS[name.rpartition("/")[2]]
     numbers = events["exploration/policy"].materialization.metadata
     assert numbers["responses"].value == STEPS * 2 * 4
     assert numbers["reused"].value is False
