@@ -117,6 +117,7 @@ def test_the_table_has_every_algorithm_at_every_k():
     assert frame.equals(measure_bandits(Bandits(**SMALL)))
 
 
+@pytest.mark.slow
 def test_it_is_computed_once_and_a_removed_page_comes_back(home):
     settings, store = Bandits(**SMALL), Store(home)
     first = simulate_bandits(settings, store)
@@ -195,6 +196,7 @@ def test_the_help_of_the_command_says_the_defaults():
     assert f"Default {default.seed}." in text and f"default {default.name}." in text
 
 
+@pytest.mark.slow
 def test_the_asset_writes_the_same_table(home):
     config = BanditConfig(**{key: list(value) if isinstance(value, tuple) else value for key, value in SMALL.items()})
     with dg.DagsterInstance.ephemeral() as instance:

@@ -404,6 +404,7 @@ def test_several_experiments_get_a_short_table_each(full, empty):
     assert "pass@k is not measured" in text and "Nothing is measured yet." in text and "Hypothesis" not in text
 
 
+@pytest.mark.slow
 def test_the_report_is_written_once_and_again_where_it_was_removed(tmp_path):
     lab = opened(tmp_path)
     evaluated(lab), commit_policy(lab), commit_dynamics(lab)

@@ -211,6 +211,7 @@ def test_provenance_and_every_table_beside_the_page(reported, page):
     assert figures == {"exploration", "pass_over_steps", "sampling_countdown", "token_entropy"}
 
 
+@pytest.mark.slow
 def test_the_same_study_gives_the_same_bytes_and_a_removed_page_comes_back(reported):
     names = ("index.html", "exploration.png", "exploration_metrics.csv")
     before = [(reported.folder / name).read_bytes() for name in names]
@@ -231,6 +232,7 @@ def test_the_asset_shows_the_page(reported):
     assert metadata["answer"].startswith("On countdown") and "plot" in metadata
 
 
+@pytest.mark.slow
 def test_an_incomplete_study_says_what_is_missing(write_exploration):
     """Nothing of sums is measured but the reference arm, and no training at all is known."""
     missing = [("sums", "ucb", 0), ("sums", "ucb", 1), ("countdown", "ucb", 1)]

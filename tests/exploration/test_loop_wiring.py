@@ -204,6 +204,7 @@ def test_base_and_old_log_probabilities_are_of_the_right_models(tmp_path, monkey
     assert result.rows[-1]["kl_to_base_nats"] > 1e-4
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_policy_once(tmp_path):
     """The second one waits, and finds it there: as threads, whose file locks exclude each other as processes' do."""
     experiment = tiny_exploration(exploration={"steps": 4, "snapshots": 1})

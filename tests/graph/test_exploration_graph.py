@@ -44,6 +44,8 @@ EXPLORING = {
 }
 EXPLORED = {exploration_asset(asset) for asset in EXPLORATION_ASSETS}
 
+pytestmark = pytest.mark.slow  # a whole run stands behind them
+
 
 def write_exploring(folder: Path, **changes: Any) -> Path:
     path = folder / f"{changes.get('name', EXPLORING['name'])}.yaml"

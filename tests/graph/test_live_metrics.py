@@ -208,6 +208,7 @@ def marks(home: Path) -> list[str]:
     return sorted(path.name for path in (home / "mlflow/unlogged").glob("*/*"))
 
 
+@pytest.mark.slow
 def test_a_held_lock_delays_a_training_for_two_seconds_and_loses_nothing(tmp_path: Path, caplog) -> None:
     home = tmp_path / "home"
     Tracker(home).log_parent("other", "run0")  # MLflow is imported and has its tables
@@ -224,6 +225,7 @@ def test_a_held_lock_delays_a_training_for_two_seconds_and_loses_nothing(tmp_pat
     assert Tracker(home).log_steps("demo", "run1", [(step, None, {"loss": 1.0}) for step in range(1, 51)]) == 1
 
 
+@pytest.mark.slow
 def test_a_held_lock_fails_no_step_and_its_results_follow_with_the_next(tmp_path: Path, monkeypatch, caplog) -> None:
     home = tmp_path / "home"
     monkeypatch.setattr(run_tracking, "COMMIT_WAIT_SECONDS", 0.2)
