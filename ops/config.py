@@ -189,7 +189,7 @@ class Experiment(Strict):
                 f"got {self.engine.name}"
             )
         sampling, problems = self.sampling, self.problems
-        if "n_train" in sampling.model_fields_set:
+        if sampling.n_train != Sampling.model_fields["n_train"].default:
             raise ValueError(
                 "sampling.n_train: nothing with exploration (its groups are exploration.responses_per_problem), "
                 f"got {sampling.n_train}"

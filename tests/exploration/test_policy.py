@@ -180,3 +180,14 @@ def test_the_row_of_a_step_is_json(with_model, tmp_path):
     rows = json.loads((lab.policy_path(1) / "policy_steps.json").read_text())
     assert rows[0]["kl_to_base_nats"] == pytest.approx(0.0, abs=1e-6)  # the first policy is the base model
     lab.close()
+
+
+def test_an_experiment_survives_its_own_json():
+    """Defaults that exploration does not read are written out, and read back."""
+    experiment = tiny_exploration(exploration={"bonus": {"name": "ucb_con", "baseline": 1.0}})
+    assert type(experiment).model_validate_json(experiment.model_dump_json()) == experiment
+
+
+def test_a_number_of_training_responses_is_refused():
+    with pytest.raises(ValueError, match=r"sampling\.n_train: nothing with exploration"):
+        tiny_exploration(sampling={"n_train": 8, "max_tokens": 20})
