@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,14 @@ def study_writer(
     return write
 
 
-def commit_rows(lab: Lab, table: str, asset: str, iteration: int | None, rows: list[dict[str, Any]]) -> None:
+def commit_rows(
+    lab: Lab,
+    table: str,
+    asset: str,
+    iteration: int | None,
+    rows: Sequence[Mapping[str, Any]],
+    provenance: Provenance | None = None,
+) -> None:
     """Commit hand-written rows as a table of the lab's plan; columns that a row lacks are NULL."""
     schema = polars_schema(table)
     frame = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
@@ -63,5 +70,5 @@ def commit_rows(lab: Lab, table: str, asset: str, iteration: int | None, rows: l
         asset=asset,
         iteration=iteration,
         fingerprint=lab.plan.fingerprints[asset_name(asset, iteration)],
-        provenance=Provenance("test", CODE_VERSIONS[asset.rpartition("/")[2]], 0.0, False, {}),
+        provenance=provenance or Provenance("test", CODE_VERSIONS[asset.rpartition("/")[2]], 0.0, False, {}),
     )

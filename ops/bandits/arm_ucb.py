@@ -6,12 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ops.bandits.base import Learner, Statistics
+from ops.bandits.base import IndexLearner
 from ops.bandits.bounds import worst_case
-from ops.bandits.settings import Bandits
 
 
-class ArmUcb(Learner):
+class ArmUcb(IndexLearner):
     """Pulls each of the K arms once, then the one with the largest mean + sqrt(2 ln t / pulls of that arm).
 
     Knows nothing of outcomes: what it learns of an arm says nothing of another one. Regret O(sqrt(K T log T)), and
@@ -21,18 +20,6 @@ class ArmUcb(Learner):
     assumption: ClassVar[str] = "knows nothing of outcomes"
     names_outcomes: ClassVar[bool] = False
     searches_arms: ClassVar[bool] = True
-
-    def __init__(self, n_rows: int, n_arms: int, n_outcomes: int, settings: Bandits) -> None:
-        super().__init__(n_rows, n_arms, n_outcomes, settings)
-        self._arms = Statistics(self.rows, n_arms)
-
-    def choose(self, pulled: int) -> np.ndarray:
-        if pulled < self.n_arms:
-            return np.full(len(self.rows), pulled)
-        return self._arms.ucb1(pulled).argmax(axis=1)
-
-    def learn(self, arm: np.ndarray, outcome: np.ndarray, reward: np.ndarray) -> None:
-        self._arms.add(arm, reward)
 
     @staticmethod
     def bound(n_arms: int, n_outcomes: int, round_q: np.ndarray) -> np.ndarray:

@@ -42,6 +42,27 @@ class Learner(abc.ABC):
         """What theory says of the regret after so many rounds, up to a constant factor: [Q]; None where nothing."""
 
 
+class IndexLearner(Learner):
+    """Tries every choice once, an outcome or an arm, then always the one with the largest index."""
+
+    def __init__(self, n_rows: int, n_arms: int, n_outcomes: int, settings: Bandits) -> None:
+        super().__init__(n_rows, n_arms, n_outcomes, settings)
+        self._n_choices = n_outcomes if self.names_outcomes else n_arms
+        self._choices = Statistics(self.rows, self._n_choices)
+
+    def choose(self, pulled: int) -> np.ndarray:
+        if pulled < self._n_choices:
+            return np.full(len(self.rows), pulled)
+        return self.index(pulled).argmax(axis=1)
+
+    def index(self, pulled: int) -> np.ndarray:
+        """Of every choice in every row: [rows, choices]; UCB1's, unless a learner has another one."""
+        return self._choices.ucb1(pulled)
+
+    def learn(self, arm: np.ndarray, outcome: np.ndarray, reward: np.ndarray) -> None:
+        self._choices.add(outcome if self.names_outcomes else arm, reward)
+
+
 class Statistics:
     """Mean reward and number of pulls of C things (arms or outcomes) in every row."""
 

@@ -6,12 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ops.bandits.base import Learner, Statistics
+from ops.bandits.base import IndexLearner
 from ops.bandits.outcome_ucb import ASSUMPTION_G
-from ops.bandits.settings import Bandits
 
 
-class Greedy(Learner):
+class Greedy(IndexLearner):
     """Names each of the m outcomes once, then the one with the largest mean reward so far.
 
     Generalises as ``OutcomeUcb`` does (assumption G), but has no bonus: a good outcome that was unlucky at first is
@@ -21,17 +20,8 @@ class Greedy(Learner):
     assumption: ClassVar[str] = f"{ASSUMPTION_G}; no bonus"
     names_outcomes: ClassVar[bool] = True
 
-    def __init__(self, n_rows: int, n_arms: int, n_outcomes: int, settings: Bandits) -> None:
-        super().__init__(n_rows, n_arms, n_outcomes, settings)
-        self._outcomes = Statistics(self.rows, n_outcomes)
-
-    def choose(self, pulled: int) -> np.ndarray:
-        if pulled < self.n_outcomes:
-            return np.full(len(self.rows), pulled)
-        return self._outcomes.mean.argmax(axis=1)
-
-    def learn(self, arm: np.ndarray, outcome: np.ndarray, reward: np.ndarray) -> None:
-        self._outcomes.add(outcome, reward)
+    def index(self, pulled: int) -> np.ndarray:
+        return self._choices.mean
 
     @staticmethod
     def bound(n_arms: int, n_outcomes: int, round_q: np.ndarray) -> None:

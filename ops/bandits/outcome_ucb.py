@@ -6,14 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from ops.bandits.base import Learner, Statistics
+from ops.bandits.base import IndexLearner
 from ops.bandits.bounds import worst_case
-from ops.bandits.settings import Bandits
 
 ASSUMPTION_G = "G: names one of the m outcomes, nature draws an arm of it"
 
 
-class OutcomeUcb(Learner):
+class OutcomeUcb(IndexLearner):
     """Names each of the m outcomes once, then the one with the largest mean + sqrt(2 ln t / pulls of that outcome).
 
     Assumption G (ours; 2509.06941 has a generalisation assumption of its own, of which we know the consequence only):
@@ -25,18 +24,6 @@ class OutcomeUcb(Learner):
 
     assumption: ClassVar[str] = ASSUMPTION_G
     names_outcomes: ClassVar[bool] = True
-
-    def __init__(self, n_rows: int, n_arms: int, n_outcomes: int, settings: Bandits) -> None:
-        super().__init__(n_rows, n_arms, n_outcomes, settings)
-        self._outcomes = Statistics(self.rows, n_outcomes)
-
-    def choose(self, pulled: int) -> np.ndarray:
-        if pulled < self.n_outcomes:
-            return np.full(len(self.rows), pulled)
-        return self._outcomes.ucb1(pulled).argmax(axis=1)
-
-    def learn(self, arm: np.ndarray, outcome: np.ndarray, reward: np.ndarray) -> None:
-        self._outcomes.add(outcome, reward)
 
     @staticmethod
     def bound(n_arms: int, n_outcomes: int, round_q: np.ndarray) -> np.ndarray:

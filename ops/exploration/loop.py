@@ -15,7 +15,6 @@ single responses nor counts of answers. The objective is held to TRL's in a test
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ import numpy as np
 import polars as pl
 
 from ops.engines.base import PolicyEngine, SampleRequest, SamplingSettings
-from ops.errors import ModelError, StorageError
+from ops.errors import StorageError
 from ops.exploration.counts import AnswerCounts
 from ops.exploration.drawn import AnswerSpan, Drawn, token_weights
 from ops.exploration.objective import ObjectiveNumbers, PolicySample, policy_backward, token_logprobs
@@ -45,8 +44,9 @@ from ops.training.checkpoint import (
     restore_random_states,
     save_checkpoint,
 )
+from ops.training.loop import check_finite
 from ops.training.loss import check_precision
-from ops.training.pretrained import without_dropout
+from ops.training.pretrained import recomputed_activations, without_dropout
 from ops.training.saves import Saves
 from ops.training.schedule import learning_rate_at
 from ops.types import Completion, Grade, Problem
@@ -88,78 +88,58 @@ class Trained:
     responses: int
 
 
-def train_on(
-    model: Any,
-    tokenizer: Any,
-    engine: PolicyEngine,
-    base: Any | None,
-    world: World,
-    settings: Exploration,
-    *,
-    pad_id: int,
-    work: Path,
-    progress: Progress,
-    live: Callable[[int, Mapping[str, float]], None],
-    snapshot: Callable[[int, Trained], None],
-    label: str,
-) -> Trained:
-    """Train ``model`` in place; checkpoints and drawn responses go to ``work`` and are resumed from there.
+@dataclass(kw_only=True)
+class PolicyTraining:
+    """One training of a policy in place; checkpoints and drawn responses go to ``work`` and are resumed from there.
 
-    Args:
+    Attributes:
         engine: draws from ``model``.
         base: the model that the KL divergence is taken to; None where ``kl_coefficient`` is 0.
         live: is told the numbers of every step.
         snapshot: called with (steps done, ``Trained`` so far) after each of ``settings.snapshot_steps``, the weights
             being those of that step, and again where a run resumes there; all responses up to it are in ``work``.
-
-    Raises:
-        ModelError: when the loss or the gradient is no longer finite, or the device does not fit the settings.
-        StorageError: when ``work`` lacks responses of steps that its checkpoint has done.
     """
-    check_precision(model.device.type, settings.precision, "exploration")
-    with without_dropout(model):
-        if settings.activation_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        run = _Run(model, tokenizer, engine, base, world, settings, pad_id, work, progress, live, snapshot, label)
-        result = run.to_the_end()
-        if settings.activation_checkpointing:
-            model.gradient_checkpointing_disable()
-        return result
 
+    model: Any
+    tokenizer: Any
+    engine: PolicyEngine
+    base: Any | None
+    world: World
+    settings: Exploration
+    pad_id: int
+    work: Path
+    progress: Progress
+    live: Callable[[int, Mapping[str, float]], None]
+    snapshot: Callable[[int, Trained], None]
+    label: str
 
-class _Run:
-    """One training from its last checkpoint on."""
+    def to_the_end(self) -> Trained:
+        """Train from the last checkpoint on.
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        engine: PolicyEngine,
-        base: Any | None,
-        world: World,
-        settings: Exploration,
-        pad_id: int,
-        work: Path,
-        progress: Progress,
-        live: Callable[[int, Mapping[str, float]], None],
-        snapshot: Callable[[int, Trained], None],
-        label: str,
-    ) -> None:
+        Raises:
+            ModelError: when the loss or the gradient is no longer finite, or the device does not fit the settings.
+            StorageError: when ``work`` lacks responses of steps that its checkpoint has done.
+        """
+        check_precision(self.model.device.type, self.settings.precision, SECTION)
+        with without_dropout(self.model), recomputed_activations(self.model, self.settings.activation_checkpointing):
+            self._prepare()
+            return self._steps()
+
+    def _prepare(self) -> None:
+        """The state of the last checkpoint, or of the beginning."""
         import torch
 
-        self.model, self.tokenizer, self.engine, self.base = model, tokenizer, engine, base
-        self.world, self.settings, self.pad_id, self.work = world, settings, pad_id, work
-        self.progress, self.live, self.snapshot, self.label = progress, live, snapshot, label
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        settings, world = self.settings, self.world
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        prompts = tokenizer(list(world.prompts), add_special_tokens=False)["input_ids"]
+        prompts = self.tokenizer(list(world.prompts), add_special_tokens=False)["input_ids"]
         self.prompt_ids = {problem.problem_id: ids for problem, ids in zip(world.problems, prompts, strict=True)}
         self.counts, self.rows = AnswerCounts(), list[dict[str, Any]]()
         self.tokens = self.forward_tokens = self.responses = 0
         self.waiting: list[pl.DataFrame] = []  # rows of `rollouts` since the last save
-        self.drawn_by = f"{engine.engine.name} {engine.engine.version}"
+        self.drawn_by = f"{self.engine.engine.name} {self.engine.engine.version}"
         self.first = self._restored()
         self.saved = self.first
 
@@ -194,7 +174,7 @@ class _Run:
         keep_until(self.work, step)
         return step
 
-    def to_the_end(self) -> Trained:
+    def _steps(self) -> Trained:
         """Every step that is left."""
         settings, saves = self.settings, Saves(self.first, seconds=SAVE_SECONDS)
         if self.first:
@@ -321,9 +301,9 @@ class _Run:
                     pad_id=self.pad_id,
                     tokens_per_micro_batch=settings.tokens_per_micro_batch,
                 )
-                self._check_finite("loss", found.loss, step)
+                check_finite("loss", found.loss, step, self.label, SECTION)
                 norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, settings.clip_norm))
-                self._check_finite("norm of the gradient", norm, step)
+                check_finite("norm of the gradient", norm, step, self.label, SECTION)
                 self.optimizer.step()
                 if entropy_B is None:  # the one mini-batch, which holds the responses in their order
                     entropy_B = found.entropy_B
@@ -334,20 +314,6 @@ class _Run:
         if entropy_B is None:
             raise RuntimeError("a step without an optimiser step")
         return numbers, entropy_B, rate, float(np.mean(norms))
-
-    def _check_finite(self, what: str, value: float, step: int) -> None:
-        """Before the weights are touched: one such step would ruin them all.
-
-        Raises:
-            ModelError: names the number and the step.
-        """
-        if not math.isfinite(value):
-            raise ModelError(
-                self.label,
-                f"the {what} is {value} at step {step}",
-                field="exploration.learning_rate",
-                remedy="lower exploration.learning_rate, or take precision: float32",
-            )
 
     def _note(
         self,
@@ -396,6 +362,9 @@ class _Run:
     def _trained(self) -> Trained:
         return Trained(list(self.rows), self.tokens, self.forward_tokens, self.responses)
 
+
+SECTION = "exploration"
+"""Of the experiment file, where the settings stand."""
 
 SAVE_SECONDS = 60.0
 """A step draws, grades and learns: no kill is to cost much more than a minute of it."""

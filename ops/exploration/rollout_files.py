@@ -51,18 +51,18 @@ def read_steps(work: Path, steps: int) -> Iterator[pl.DataFrame]:
     Raises:
         StorageError: when a step is missing, or is there twice.
     """
-    reached = 0
-    for first, after, path in _files(work):
+    files = _files(work)
+    firsts = [*(first for first, _, _ in files), steps]
+    ends = [0, *(after for _, after, _ in files)]
+    for first, reached in zip(firsts, ends, strict=True):
         if first != reached:
-            break
-        reached = after
+            raise StorageError(
+                str(work),
+                f"the responses of the steps {reached}..{steps - 1} are not there, or there twice",
+                remedy="remove the folder and run the experiment again: training starts from its first step",
+            )
+    for _, _, path in files:
         yield pl.read_parquet(path)
-    if reached != steps or len(_files(work)) != len({first for first, _, _ in _files(work)}):
-        raise StorageError(
-            str(work),
-            f"the responses of the steps {reached}..{steps - 1} are not there, or there twice",
-            remedy="remove the folder and run the experiment again: training starts from its first step",
-        )
 
 
 def _files(work: Path) -> list[tuple[int, int, Path]]:

@@ -53,6 +53,8 @@ class Exploration(Strict):
     activation_checkpointing: bool = False
     snapshots: int = Field(4, ge=1)
     seed: Seed = 0
+    lora: ClassVar[None] = None
+    """All weights are trained."""
     version: ClassVar[str] = "1"
     run_fields: ClassVar[frozenset[str]] = frozenset({"tokens_per_micro_batch", "activation_checkpointing"})
     """Fields that say how it runs: they change how sums are rounded, and nothing else."""

@@ -11,7 +11,18 @@ import polars as pl
 
 from ops.reporting.arms_data import ArmsData, Metric
 from ops.reporting.arms_words import OF_VERIFIERS
-from ops.reporting.plots import GREY, INK, MARKERS, PANEL_INCHES, SERIES, STYLE, distance, figure_svg, new_figure
+from ops.reporting.plots import (
+    GREY,
+    INK,
+    MARKERS,
+    PANEL_INCHES,
+    SERIES,
+    STYLE,
+    distance,
+    doublings,
+    figure_svg,
+    new_figure,
+)
 from ops.stages.arm_values import TRAINING_FILTER
 from ops.storage.atomic import atomic_file
 from ops.types import Interval
@@ -153,9 +164,7 @@ def draw_pass_at_k(axes: Axes, data: ArmsData) -> None:
         axes.plot(x, part["value"].to_list(), color=color, marker=marker, label=words)
         low, high = (part[end].cast(pl.Float64).fill_null(math.nan).to_list() for end in ("low", "high"))
         axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ks, [str(k) for k in ks])
-    axes.minorticks_off()
+    doublings(axes, ks)
     axes.set_xlabel("k (responses drawn)")
     axes.set_ylabel("pass@k")
     axes.legend(loc="lower right")

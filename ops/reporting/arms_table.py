@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 from ops.reporting.arms_data import ArmsData, Cell, Metric
 from ops.reporting.arms_words import ORGANISM, arm_in, arms_answer, left_out
-from ops.reporting.numbers import interval_of
+from ops.reporting.rich_tables import findings_table, new_table
 from ops.reporting.words import interval, number
-from ops.study_findings import FAILS, HOLDS
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
 SHOWN = ("accuracy", "gap", "pass_at_k")
-STYLES = {HOLDS: "green", FAILS: "red"}
 
 
 def terminal_arms(data: ArmsData) -> Group:
@@ -34,15 +33,7 @@ def terminal_arms(data: ArmsData) -> Group:
     return Group(*parts)
 
 
-def new_table(title: str):
-    """An empty Rich table in the style of all studies."""
-    from rich import box
-    from rich.table import Table
-
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-
-
-def _over_iterations(data: ArmsData, metric: Metric):
+def _over_iterations(data: ArmsData, metric: Metric) -> Table:
     from rich.text import Text
 
     seeds = f", mean of {len(data.seeds)} seeds ± standard error" if len(data.seeds) > 1 else ""
@@ -66,7 +57,7 @@ def _cell(cell: Cell | None, sign: bool) -> str:
     return f"{value}{error}" + (f"\n[{ends}" if dash else "")
 
 
-def _against(data: ArmsData, reference: str):
+def _against(data: ArmsData, reference: str) -> Table:
     from rich.text import Text
 
     table = new_table(f"minus {reference}, paired by seed and problem, at the last iteration of both")
@@ -84,15 +75,12 @@ def _against(data: ArmsData, reference: str):
     return table
 
 
-def _findings(data: ArmsData):
+def _findings(data: ArmsData) -> Table:
     from rich.text import Text
 
-    table = new_table("Findings 5 and 6 of arXiv 2412.02674, decided here")
-    for name in ("", "finding", "arm", "outcome", "value"):
-        table.add_column(name)
-    for row in data.tables["findings"].iter_rows(named=True):
-        outcome = Text(row["outcome"], style=STYLES.get(row["outcome"], "dim"))
-        value = Text(interval(interval_of(row, "value"), sign=True))
-        arm = arm_in(row["evidence"], data) or ""
-        table.add_row(row["finding"], Text(row["statement"]), Text(arm), outcome, value)
-    return table
+    return findings_table(
+        "Findings 5 and 6 of arXiv 2412.02674, decided here",
+        data.tables["findings"],
+        ("finding", "arm"),
+        lambda row: (Text(row["statement"]), Text(arm_in(row["evidence"], data) or "")),
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ops.reporting.plots import GRID, INK, MARKERS, SERIES
+from ops.reporting.plots import GRID, INK, MARKERS, SERIES, doublings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,13 +86,10 @@ def zero(axes: Axes, *, vertical: bool) -> None:
     (axes.axvline if vertical else axes.axhline)(0.0, color=INK, linewidth=0.8)
 
 
-def doublings(axes: Axes, values: pl.Series) -> None:
+def some_doublings(axes: Axes, values: pl.Series) -> None:
     """A logarithmic axis that names the values themselves, every second one where there are many."""
     found = values.unique().sort().to_list()
-    found = found[:: 1 + len(found) // 9]
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(found, [str(value) for value in found])
-    axes.minorticks_off()
+    doublings(axes, found[:: 1 + len(found) // 9])
 
 
 def problems(axes: Axes, source: Source) -> bool:
@@ -234,7 +231,7 @@ def test_time_metrics(axes: Axes, source: Source) -> bool:
     rows = rows.with_columns(series=pl.concat_str(["method", "verifier"], separator=" ", ignore_nulls=True))
     for place, (name, part) in enumerate(groups(rows, "series")):
         axes.plot(part["n"], part["accuracy"], color=SERIES[place], marker=MARKERS[place], label=name)
-    doublings(axes, rows["n"])
+    some_doublings(axes, rows["n"])
     return rows.height > 0 and titled(axes, "Test-time improvement", "n responses", "accuracy", legend=True)
 
 
@@ -244,7 +241,7 @@ def diversity_metrics(axes: Axes, source: Source) -> bool:
     rows = rows.filter(pl.col("metric") == "pass_at_k", pl.col("value").is_not_null()).sort("k")
     axes.plot(rows["k"], rows["value"], color=SERIES[0], marker="o")
     axes.fill_between(rows["k"], rows["low"], rows["high"], color=SERIES[0], alpha=0.15, linewidth=0)
-    doublings(axes, rows["k"])
+    some_doublings(axes, rows["k"])
     return rows.height > 0 and titled(axes, "pass@k", "k responses", "share of problems solved")
 
 

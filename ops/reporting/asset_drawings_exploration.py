@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ops.reporting.asset_drawings import doublings, titled
+from ops.reporting.asset_drawings import some_doublings, titled
 from ops.reporting.plots import GREY, MARKERS, SERIES, ramp
 
 if TYPE_CHECKING:
@@ -67,5 +67,5 @@ def policy_evaluation(axes: Axes, source: Source) -> bool:
         axes.plot(part["k"], part["value"], color=color, marker=MARKERS[place % len(MARKERS)], label=label)
         if step in (shown[0], shown[-1]):
             axes.fill_between(part["k"], part["low"], part["high"], color=color, alpha=0.15, linewidth=0)
-    doublings(axes, rows["k"])
+    some_doublings(axes, rows["k"])
     return titled(axes, "pass@k", "k, responses drawn", "pass@k", legend=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.reporting.exploration_summary import ExplorationSummary
 from ops.reporting.numbers import interval_of
-from ops.reporting.plots import GREY, MARKERS, SERIES, STYLE, ramp
+from ops.reporting.plots import GREY, MARKERS, SERIES, STYLE, doublings, ramp
 from ops.reporting.trajectory_plots import Line, draw_lines, legend_above, spread
 from ops.storage.atomic import atomic_file
 from ops.types import Interval
@@ -43,9 +43,7 @@ def pass_at_k(axes: Axes, found: ExplorationSummary) -> bool:
             )
     if not ks:
         return False
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ks, [str(k) for k in ks])
-    axes.minorticks_off()
+    doublings(axes, ks)
     axes.set_xlabel(f"k, responses drawn (bands: {level(found)})")
     axes.set_ylabel("pass@k")
     legend_above(axes)

@@ -16,7 +16,7 @@ from ops.reporting.arms_data import Cell
 from ops.reporting.dynamics_plots import DASHES, DISTINCT, ENTROPIES, PER_QUESTION, SOLVED, STEPS, UNSOLVED, Curve
 from ops.reporting.exploration_study_curves import BASE_MODEL, seed_curve
 from ops.reporting.exploration_study_data import ExplorationData, TaskShown
-from ops.reporting.plots import GREY, INK, MARKERS, SERIES, distance
+from ops.reporting.plots import GREY, INK, MARKERS, SERIES, distance, doublings
 from ops.types import Interval
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ def draw_passed(axes: Sequence[Axes], data: ExplorationData, _: pl.DataFrame, *,
             (above, "pass@k", task.label),
             (below, "pass@k − base model's", f"{task.label}: change"),
         ):
-            panel.set_xscale("log", base=2)
-            panel.set_xticks(task.ks, [str(k) for k in task.ks])
-            panel.minorticks_off()
+            doublings(panel, task.ks)
             panel.set_xlabel("k (responses drawn)")
             panel.set_ylabel(words)
             panel.set_title(title, loc="left", fontweight="bold")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from ops.exploration_findings import SEEDS_NEEDED
 from ops.exploration_study import BASE
 from ops.reporting.arms_data import Cell
-from ops.reporting.arms_table import STYLES, new_table
 from ops.reporting.arms_words import NAMED
 from ops.reporting.exploration_study_data import ExplorationData, TaskShown
-from ops.reporting.numbers import interval_of
-from ops.reporting.words import NOTHING, interval, number
+from ops.reporting.rich_tables import findings_table, new_table
+from ops.reporting.words import NOTHING, number
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
 ORGANISM = (
     "The built-in models of this study are model organisms: tiny decoders that this lab pretrained itself. Their "
@@ -40,7 +40,7 @@ def terminal_exploration(data: ExplorationData) -> Group:
     return Group(*parts)
 
 
-def _passed(data: ExplorationData):
+def _passed(data: ExplorationData) -> Table:
     from rich.text import Text
 
     table = new_table("pass@k of the trained policies")
@@ -98,14 +98,12 @@ def legend(data: ExplorationData) -> str:
     return f"{seeds}{marks if references else ''}{asked}."
 
 
-def _findings(data: ExplorationData):
+def _findings(data: ExplorationData) -> Table:
     from rich.text import Text
 
-    table = new_table("What arXiv 2509.06941 says of diversity, decided here")
-    for name in ("", "task", "finding", "outcome", "value"):
-        table.add_column(name)
-    for row in data.tables["findings"].iter_rows(named=True):
-        outcome = Text(row["outcome"], style=STYLES.get(row["outcome"], "dim"))
-        value = Text(interval(interval_of(row, "value"), sign=True))
-        table.add_row(row["finding"], row["task"], Text(row["statement"]), outcome, value)
-    return table
+    return findings_table(
+        "What arXiv 2509.06941 says of diversity, decided here",
+        data.tables["findings"],
+        ("task", "finding"),
+        lambda row: (row["task"], Text(row["statement"])),
+    )

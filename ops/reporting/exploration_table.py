@@ -20,6 +20,7 @@ from ops.reporting.exploration_words import (
     responses_words,
 )
 from ops.reporting.numbers import interval_of
+from ops.reporting.rich_tables import add_texts, compact_table
 from ops.reporting.words import NOTHING, interval, number
 from ops.types import Interval
 
@@ -83,13 +84,15 @@ def _blocks(summary: ExplorationSummary, blocks: Sequence[Sequence[int]], is_bro
 
     parts: list[RenderableType] = []
     for ks in blocks:
-        table = _table("", ["model", *(word for k in ks for word in (f"pass@{k}", "change"))])
+        table = compact_table(
+            "", ["model", *(word for k in ks for word in (f"pass@{k}", "change"))], left=1, vertical="top"
+        )
         for step in summary.evaluated:
             cells = [step_words(summary, step)]
             for k in ks:
                 base, value = summary.value(0, "pass_at_k", k), summary.value(step, "pass_at_k", k)
                 cells += [interval(value), change_words(base, value, summary.change(step, "pass_at_k", k))]
-            table.add_row(*(_text(broken(cell, is_broken)) for cell in cells))
+            add_texts(table, (broken(cell, is_broken) for cell in cells))
         parts += [*([""] if parts else []), table]
     return Group(*parts)
 
@@ -138,10 +141,10 @@ def _training(summary: ExplorationSummary) -> RenderableType:
 
 def _windows(summary: ExplorationSummary, steps: Sequence[int], is_broken: bool) -> Table:
     rows = {name: {row["step"]: interval_of(row) for row in summary.dynamics(POLICY, name)} for name in TRAINED}
-    table = _table("Training", ["step", *TRAINED.values()])
+    table = compact_table("Training", ["step", *TRAINED.values()], left=1, vertical="top")
     for step in steps:
         cells = [_short(found[step]) if step in found else NOTHING for found in rows.values()]
-        table.add_row(f"{step:,}", *(_text(broken(cell, is_broken)) for cell in cells))
+        add_texts(table, (f"{step:,}", *(broken(cell, is_broken) for cell in cells)))
     return table
 
 
@@ -172,7 +175,7 @@ def _sampling(summary: ExplorationSummary) -> RenderableType:
 
 
 def _samplers(summary: ExplorationSummary, is_broken: bool) -> Table:
-    table = _table("Training as sampling", ["", *SAMPLERS.values(), "ques-\ntions"])
+    table = compact_table("Training as sampling", ["", *SAMPLERS.values(), "ques-\ntions"], left=1, vertical="top")
     for (metric, questions), words in SAMPLED.items():
         counts = summary.n_questions(metric, questions)[-1:]
         n = counts[0][1] if counts else 0
@@ -180,7 +183,7 @@ def _samplers(summary: ExplorationSummary, is_broken: bool) -> Table:
         if questions != "all" and counts and few_words(n):
             cells = [NOTHING, NOTHING, few_words(n)]
         cells.append(f"{n:,}" if counts else NOTHING)
-        table.add_row(_text(words), *(_text(broken(cell, is_broken and "[" in cell)) for cell in cells))
+        add_texts(table, (words, *(broken(cell, is_broken and "[" in cell) for cell in cells)))
     return table
 
 
@@ -192,28 +195,3 @@ def _sampled_cells(summary: ExplorationSummary, metric: str, questions: str) -> 
     if metric == "solved_questions" and (limit := at_limit(found.get(POLICY), found.get(BASE))):
         cells[-1] = f"both at {limit}"
     return cells
-
-
-def _table(title: str, headers: list[str]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=Text(title, style="bold") if title else None,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-    )
-    for place, header in enumerate(headers):
-        justify = "left" if place == 0 else "right"
-        table.add_column(Text(header), justify=justify, no_wrap=True, vertical="top")  # type: ignore[arg-type]
-    return table
-
-
-def _text(cell: str) -> RenderableType:
-    from rich.text import Text
-
-    return Text(cell)

@@ -187,15 +187,20 @@ def _draw_pass_at_k(axes: Axes, arms: Sequence[Summary]) -> None:
             axes.fill_between(ks, low, high, color=color, alpha=0.15, linewidth=0)
     ticks = sorted({k for item, *_ in curves for k in item.pass_at_k})
     if ticks:
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(ticks, [str(k) for k in ticks])
-        axes.minorticks_off()
+        doublings(axes, ticks)
     ending = "" if len(arms) == 1 else ", last iteration"
     axes.set_title(f"Diversity: pass@k{ending}", loc="left", fontweight="bold")
     axes.set_xlabel("k (responses drawn)")
     axes.set_ylabel("pass@k")
     if curves:
         axes.legend(loc="lower right")
+
+
+def doublings(axes: Axes, values: Sequence[int]) -> None:
+    """A logarithmic axis that names the values themselves."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(values, [str(value) for value in values])
+    axes.minorticks_off()
 
 
 def ramp(share: float) -> str:

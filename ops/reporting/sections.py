@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ops.reporting.numbers import interval_of, number_of
 from ops.reporting.page import saturation_rows, stopping_rows
+from ops.reporting.rich_tables import add_texts, compact_table
 from ops.reporting.summary import Summary
 from ops.reporting.trajectory import Points, Trajectory
 from ops.reporting.words import NOTHING, interval, number, percent
@@ -23,32 +24,6 @@ def sections(summary: Summary) -> list[RenderableType]:
     found = summary.trajectory
     made = [_diversity(found), _verifiers(found), _training(summary), *_stopping(found)]
     return [section for section in made if section is not None]
-
-
-def _table(title: str, headers: tuple[str, ...], left: int = 0) -> Table:
-    """Columns to the right, but for the first ``left`` ones; a header has up to two lines."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-    )
-    for place, header in enumerate(headers):
-        side = "left" if place < left else "right"
-        table.add_column(Text(header), justify=side, no_wrap=True, vertical="bottom")  # type: ignore[arg-type]
-    return table
-
-
-def _row(table: Table, cells: list[str]) -> None:
-    from rich.text import Text
-
-    table.add_row(*(Text(cell) for cell in cells))
 
 
 def _short(points: Mapping[int, Interval], iteration: int, digits: int = 3, sign: bool = False) -> str:
@@ -75,11 +50,11 @@ def _diversity(found: Trajectory) -> Table | None:
     shown = {header: (dict(points), digits) for header, (points, digits) in columns.items() if points}
     if not shown:
         return None
-    table = _table("Diversity", ("it", *shown, "learned", "for-\ngotten"))
+    table = compact_table("Diversity", ("it", *shown, "learned", "for-\ngotten"))
     for k in found.iterations:
         cells = [_short(points, k, digits) for points, digits in shown.values()]
         cells += [percent(flips[k][name]) if k in flips else NOTHING for name in ("learned", "forgotten")]
-        _row(table, [str(k), *cells])
+        add_texts(table, [str(k), *cells])
     return table
 
 
@@ -89,7 +64,7 @@ def _verifiers(found: Trajectory) -> Table | None:
     if not rows:
         return None
     ends = (rows[0]["iteration"], rows[-1]["iteration"])
-    table = _table(
+    table = compact_table(
         "Verifiers", ("verifier", "it", "AUROC", "precision", "recall", "ECE", "score drift", "no\nverdict"), 1
     )
     for name in found.verifiers():
@@ -98,7 +73,7 @@ def _verifiers(found: Trajectory) -> Table | None:
                 drift = interval_of(row, "score_drift")
                 cells = [number(row[metric]) for metric in ("auroc", "precision", "recall", "ece")]
                 cells += [interval(drift, sign=True), percent(row["unparseable_fraction"])]
-                _row(table, [name if row["iteration"] == ends[0] else "", str(row["iteration"]), *cells])
+                add_texts(table, [name if row["iteration"] == ends[0] else "", str(row["iteration"]), *cells])
     return table
 
 
@@ -120,7 +95,7 @@ def _training(summary: Summary) -> Table | None:
         "loss",
         "validation\nloss",
     )
-    table = _table("Training data", headers)
+    table = compact_table("Training data", headers)
     for item in trained:
         k = item.iteration
         rows = sorted(found.rows("training_steps", iteration=k), key=lambda row: row["step"])
@@ -128,7 +103,7 @@ def _training(summary: Summary) -> Table | None:
         cells = [f"{item.finetune_rows:,}", percent(item.finetune_correct_fraction), _short(points["balance_score"], k)]
         cells += [percent(kept.value if kept else None), _short(points["distinct_correct_kept"], k, 2)]
         cells += [number(_last(rows, name)) for name in ("loss", "validation_loss")]
-        _row(table, [str(k), *cells])
+        add_texts(table, [str(k), *cells])
     return table
 
 
@@ -145,18 +120,20 @@ def _stopping(found: Trajectory) -> list[RenderableType]:
     made: list[RenderableType] = []
     if rules:
         last = max(row["iteration"] for row in rules)
-        table = _table(f"Stopping rules at iteration {last}", ("rule", "value", "limit", "fires", "ends the loop"), 1)
+        table = compact_table(
+            f"Stopping rules at iteration {last}", ("rule", "value", "limit", "fires", "ends the loop"), 1
+        )
         for row in (row for row in rules if row["iteration"] == last):
             fires = NOTHING if row["fires"] is None else "yes" if row["fires"] else "no"
             cells = [interval(row["value"], sign=True), number(row["limit"], sign=True), fires]
-            _row(table, [row["rule"].replace("_", " "), *cells, "yes" if row["stops"] else "no"])
+            add_texts(table, [row["rule"].replace("_", " "), *cells, "yes" if row["stops"] else "no"])
         made.append(table)
     fits = saturation_rows(found)
     if fits:
-        table = _table(
+        table = compact_table(
             "Where the curves lead (exponential decay)", ("quantity", "limit", "half-life", "next iteration"), 1
         )
         for row in fits:
-            _row(table, [row["quantity"].replace("_", " "), row["limit"], row["half_life"], row["next_value"]])
+            add_texts(table, [row["quantity"].replace("_", " "), row["limit"], row["half_life"], row["next_value"]])
         made.append(table)
     return made

@@ -19,6 +19,7 @@ from ops.reporting.plots import (
     SERIES,
     STYLE,
     distance,
+    doublings,
     inline_svg,
     new_figure,
     ramp,
@@ -279,10 +280,7 @@ def _test_time_panel(axes: Axes, rows: pl.DataFrame, checks: Sequence[tuple[str,
         axes.plot(x, part["accuracy"].to_list(), label=words, linewidth=1.2, **look)
         low, high = ([number_of(value) for value in part[f"accuracy{end}"]] for end in ("_low", "_high"))
         axes.fill_between(x, low, high, color=look["color"], alpha=0.1, linewidth=0)
-    axes.set_xscale("log", base=2)
-    ticks = sorted({n for n in rows["n"].to_list() if n & (n - 1) == 0})
-    axes.set_xticks(ticks, [str(n) for n in ticks])
-    axes.minorticks_off()
+    doublings(axes, sorted({n for n in rows["n"].to_list() if n & (n - 1) == 0}))
 
 
 FIGURES: dict[str, Draw] = {

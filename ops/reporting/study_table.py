@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ops.reporting.numbers import interval_of
+from ops.reporting.rich_tables import findings_table, new_table
 from ops.reporting.study_data import StudyData
 from ops.reporting.study_words import ORGANISMS, study_answer
 from ops.reporting.words import interval
-from ops.study_findings import FAILS, HOLDS
 
 if TYPE_CHECKING:
     from rich.console import Group
-
-STYLES = {HOLDS: "green", FAILS: "red"}
+    from rich.table import Table
 
 
 def terminal_findings(data: StudyData) -> Group:
@@ -24,25 +24,18 @@ def terminal_findings(data: StudyData) -> Group:
     from rich.padding import Padding
     from rich.text import Text
 
-    parts = [_gaps(data, task) for task in data.tasks]
+    parts: list = [_gaps(data, task) for task in data.tasks]
     parts += [_findings(data), Padding(Text(study_answer(data)), (1, 0, 1, 0))]
     if any(row.is_builtin for row in data.rows):
         parts.append(Text(ORGANISMS, style="dim"))
     return Group(*parts)
 
 
-def _table(title: str):
-    from rich import box
-    from rich.table import Table
-
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-
-
-def _gaps(data: StudyData, task: str):
+def _gaps(data: StudyData, task: str) -> Table:
     from rich.text import Text
 
     models = data.models(task)
-    table = _table(f"{task}: gap [{100 * data.confidence:g} %]")
+    table = new_table(f"{task}: gap [{100 * data.confidence:g} %]")
     table.add_column("check")
     for model in models:
         table.add_column(model, justify="right")
@@ -55,17 +48,18 @@ def _gaps(data: StudyData, task: str):
     return table
 
 
-def _findings(data: StudyData):
+def _findings(data: StudyData) -> Table:
     from rich.text import Text
 
-    table = _table("Findings of arXiv 2412.02674, decided here")
-    for name in ("", "task", "finding", "outcome", "value"):
-        table.add_column(name)
-    for row in data.tables["findings"].iter_rows(named=True):
-        outcome = Text(row["outcome"], style=STYLES.get(row["outcome"], "dim"))
-        rule = row["evidence"].partition(",")[0].partition(":")[0]
-        words = f"{row['statement']} ({rule})" if len(rule) < 40 else row["statement"]
-        table.add_row(
-            row["finding"], row["task"], Text(words), outcome, Text(interval(interval_of(row, "value"), sign=True))
-        )
-    return table
+    return findings_table(
+        "Findings of arXiv 2412.02674, decided here",
+        data.tables["findings"],
+        ("task", "finding"),
+        lambda row: (row["task"], Text(_statement(row))),
+    )
+
+
+def _statement(row: Mapping[str, Any]) -> str:
+    """With the rule that decided it, where it is short."""
+    rule = row["evidence"].partition(",")[0].partition(":")[0]
+    return f"{row['statement']} ({rule})" if len(rule) < 40 else row["statement"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.reporting.numbers import interval_of
-from ops.reporting.plots import INK, MARKERS, SERIES, distance, panel_top, ramp
+from ops.reporting.plots import INK, MARKERS, SERIES, distance, doublings, panel_top, ramp
 from ops.reporting.trajectory import Points, Trajectory
 from ops.types import Interval
 
@@ -150,9 +150,7 @@ def pass_at_k(axes: Axes, found: Trajectory) -> bool:
             )
     if not iterations:
         return False
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ks, [str(k) for k in ks])
-    axes.minorticks_off()
+    doublings(axes, ks)
     axes.set_xlabel(f"k, responses drawn (bands: {100 * found.confidence:g} % intervals)")
     axes.set_ylabel("pass@k")
     axes.legend(loc="lower right")

@@ -197,13 +197,11 @@ def _check_choices(lab: Lab) -> None:
 
 def _check_trainable(lab: Lab) -> None:
     """What training would refuse, better known before sampling: read from configurations, no weights loaded."""
-    experiment, settings = lab.experiment, lab.experiment.training
-    explores = experiment.exploration
+    experiment, explores = lab.experiment, lab.experiment.exploration
     if (experiment.iterations == 0 and explores is None) or isinstance(experiment.model, RecordedModel):
         return
-    if explores is not None:  # it trains all weights; the rest of the settings is what it has in common
-        shared = ("precision", "activation_checkpointing")
-        settings = settings.model_copy(update={"lora": None, **{name: getattr(explores, name) for name in shared}})
+    section = "training" if explores is None else "exploration"
+    settings = experiment.training if explores is None else explores
     from ops.engines.transformers_engine import device_of
     from ops.training.loss import check_precision
     from ops.training.pretrained import check_configuration, configuration_of
@@ -214,15 +212,9 @@ def _check_trainable(lab: Lab) -> None:
         config = new_model(experiment.model.size, 0).config
     else:
         config = configuration_of(lab.model_path(0))
-    try:
-        check_configuration(config, settings, experiment.model.shown)
-        if settings.precision != "float32":
-            check_precision(device_of(getattr(experiment.engine, "device", "auto")).type, settings.precision)
-    except ModelError as error:
-        if explores is None or error.field is None:
-            raise
-        field = error.field.replace("training.", "exploration.", 1)
-        raise ModelError(error.where, error.problem, field=field, remedy=error.remedy) from None
+    check_configuration(config, settings, experiment.model.shown, section)
+    if settings.precision != "float32":
+        check_precision(device_of(getattr(experiment.engine, "device", "auto")).type, settings.precision, section)
 
 
 def _stored_parameters(folder: Path) -> int:

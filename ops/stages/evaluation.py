@@ -26,7 +26,7 @@ from ops.stages.measured import MEASURED, Responses, bootstrap_of, responses_in,
 from ops.stages.problems import problems_of
 from ops.stages.wanted import asks_for, n_samples
 from ops.storage.schemas import polars_schema
-from ops.types import Interval, Problem, StageResult
+from ops.types import Interval, StageResult
 
 ASSET = exploration_asset("evaluation")
 
@@ -52,7 +52,7 @@ def policy_values(lab: Lab, step: int) -> ProblemValues:
 
 def _responses(lab: Lab, step: int) -> Responses:
     """The first ``sampling.n_eval`` responses of every evaluation problem; of millions of rows no texts are kept."""
-    problems = _eval_problems(lab)
+    problems = problems_of(lab, 0, "eval")
     counts = [n_samples(lab, problem) for problem in problems]
     where = f"{lab.experiment.name}: evaluation after {step} steps"
     pieces = pool_responses(lab, policy_source(lab, step), problems, counts, lab.plan.policies[step], where)
@@ -64,10 +64,6 @@ def policy_source(lab: Lab, step: int) -> Source:
     return Source(lab.plan.policy_pools[step], lab.experiment.sampling.temperature)
 
 
-def _eval_problems(lab: Lab) -> list[Problem]:
-    return [problem for problem in problems_of(lab, 0) if problem.split == "eval"]
-
-
 def draw_evaluation(lab: Lab) -> dict[str, Any]:
     """Draw what the base model, every snapshot and the trained policy have not answered yet (GPU).
 
@@ -77,7 +73,7 @@ def draw_evaluation(lab: Lab) -> dict[str, Any]:
     Returns:
         how many were drawn and reused over all models, and the seconds and tokens per second of the drawing.
     """
-    asks = asks_for(lab, _eval_problems(lab))
+    asks = asks_for(lab, problems_of(lab, 0, "eval"))
     drawn = reused = tokens = models = 0
     seconds = 0.0
     for step in lab.plan.policies:

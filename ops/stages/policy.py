@@ -149,7 +149,7 @@ def _world(lab: Lab) -> World:
     from ops.exploration.loop import World
 
     task, sampling, prompts = lab.experiment.task, lab.experiment.sampling, lab.prompt_format()
-    problems = [problem for problem in problems_of(lab, 0) if problem.split == "train"]
+    problems = problems_of(lab, 0, "train")
 
     def grade(items: Any) -> list[Grade]:
         return [found for found in grade_texts(lab.experiment, items) if found is not None]
@@ -174,7 +174,7 @@ def _train(lab: Lab, model: Any, tokenizer: Any, base: Any, world: World, work: 
     """
     import torch
 
-    from ops.exploration.loop import train_on
+    from ops.exploration.loop import PolicyTraining
     from ops.training.memory import told_of_memory
     from ops.training.sft import pad_token
 
@@ -188,20 +188,20 @@ def _train(lab: Lab, model: Any, tokenizer: Any, base: Any, world: World, work: 
             told_of_memory(LABEL, exploration.tokens_per_micro_batch, "exploration"),
         ):
             torch.manual_seed(exploration.seed)
-            trained = train_on(
-                model,
-                tokenizer,
-                engine,
-                base,
-                world,
-                exploration,
+            trained = PolicyTraining(
+                model=model,
+                tokenizer=tokenizer,
+                engine=engine,
+                base=base,
+                world=world,
+                settings=exploration,
                 pad_id=pad_token(tokenizer),
                 work=work,
                 progress=lab.progress,
                 live=lab.live,
                 snapshot=snapshot,
                 label=LABEL,
-            )
+            ).to_the_end()
     except BaseException:
         with suppress(EngineError):  # what went wrong first is what is said
             engine.close()

@@ -15,7 +15,7 @@ from ops.lab import Lab
 from ops.models import BuiltinModel, FolderModel, HubModel
 from ops.recorded import read_recorded
 from ops.storage.schemas import polars_schema
-from ops.types import Problem, StageResult
+from ops.types import Problem, Split, StageResult
 
 
 def make_problems(lab: Lab) -> StageResult:
@@ -125,10 +125,16 @@ def _builtin_recipes(experiment: Experiment) -> list[Recipe]:
     return [RECIPES[model.recipe] for model in _models(experiment) if isinstance(model, BuiltinModel)]
 
 
-def problems_of(lab: Lab, iteration: int) -> list[Problem]:
-    """The problems that iteration ``iteration`` samples: its training problems and all evaluation problems."""
+def problems_of(lab: Lab, iteration: int, split: Split | None = None) -> list[Problem]:
+    """The problems that iteration ``iteration`` samples: its training problems and all evaluation problems.
+
+    Args:
+        split: only those of it.
+    """
     frame = lab.store.read("problems", lab.plan.fingerprints["problems"])
     frame = frame.filter((pl.col("split") == "eval") | (pl.col("train_iteration") == iteration))
+    if split is not None:
+        frame = frame.filter(split=split)
     return [_from_row(row) for row in frame.iter_rows(named=True)]
 
 

@@ -27,7 +27,7 @@ from ops.training.checkpoint import (
 )
 from ops.training.loss import check_precision, weighted_backward
 from ops.training.objective import FinetuneResult, Objective, Replay
-from ops.training.pretrained import without_dropout
+from ops.training.pretrained import recomputed_activations, without_dropout
 from ops.training.progress_rows import MAX_ROWS, TrainingState, with_kept
 from ops.training.saves import Saves
 from ops.training.schedule import learning_rate_at
@@ -61,16 +61,31 @@ def train(
             from ops.training.lora import add_adapters
 
             adapted = add_adapters(model, settings.lora, label)
-        if settings.activation_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        result = _Run(model, objective, settings, replay, pad_id, work, progress, label).to_the_end()
-        if settings.activation_checkpointing:
-            model.gradient_checkpointing_disable()
+        with recomputed_activations(model, settings.activation_checkpointing):
+            result = _Run(model, objective, settings, replay, pad_id, work, progress, label).to_the_end()
         if adapted is not None:
             from ops.training.lora import merge_adapters
 
             merge_adapters(adapted)
         return result
+
+
+def check_finite(what: str, value: float, step: int, where: str, section: str = "training") -> None:
+    """Before the weights are touched: one such step would ruin them all.
+
+    Args:
+        section: of the experiment file, where the settings stand.
+
+    Raises:
+        ModelError: names the number and the step.
+    """
+    if not math.isfinite(value):
+        raise ModelError(
+            where,
+            f"the {what} is {value} at step {step}",
+            field=f"{section}.learning_rate",
+            remedy=f"lower {section}.learning_rate, or take precision: float32",
+        )
 
 
 class _Run:
@@ -141,11 +156,11 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         chosen = examples_of_step(step, self.own, self.objective.n_examples, settings.seed)
         loss, tokens = self.objective.backward(chosen, 1.0 - self.share)
-        self._check_finite("loss", loss, step)
+        check_finite("loss", loss, step, self.label)
         if self.replay is not None and self.replayed:
             tokens += self._replay(self.replay, step)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, settings.clip_norm))
-        self._check_finite("norm of the gradient", norm, step)
+        check_finite("norm of the gradient", norm, step, self.label)
         self.optimizer.step()
         self.state.add_step(loss, tokens, max(1, self.steps // settings.epochs))
         return loss, rate
@@ -162,27 +177,13 @@ class _Run:
             max_tokens=self.settings.tokens_per_micro_batch,
             precision=self.settings.precision,
         )
-        self._check_finite("loss of the replayed documents", loss, step)
+        check_finite("loss of the replayed documents", loss, step, self.label)
         return sum(len(document.ids) for document in again)
-
-    def _check_finite(self, what: str, value: float, step: int) -> None:
-        """Before the weights are touched: one such step would ruin them all.
-
-        Raises:
-            ModelError: names the number and the step.
-        """
-        if not math.isfinite(value):
-            raise ModelError(
-                self.label,
-                f"the {what} is {value} at step {step}",
-                field="training.learning_rate",
-                remedy="lower training.learning_rate, or take precision: float32",
-            )
 
     def _validate(self, step: int) -> tuple[float, int]:
         """The validation loss and its number of problems; the best weights are kept where the run may stop early."""
         loss, tokens = self.objective.validate()
-        self._check_finite("validation loss", loss, step)
+        check_finite("validation loss", loss, step, self.label)
         self.state.forward_tokens += tokens
         if self.state.add_validation(step, loss) and self.settings.patience is not None:
             self.best = {name: value.clone() for name, value in trained(self.model).items()}

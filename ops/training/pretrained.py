@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ops.errors import ModelError
-from ops.training.base import TrainingMethod
-from ops.training.lora_settings import ALL_LINEAR
+from ops.training.lora_settings import ALL_LINEAR, Lora
 
 HEAD_SETTINGS = (
     "final_logit_softcapping",  # Gemma 2, 3n and others
@@ -27,11 +26,21 @@ PROBE_TOKENS = 16
 REMEDY = "choose another model; sampling, verification and the gap work with this one"
 
 
-def check_configuration(config: Any, settings: TrainingMethod, where: str) -> None:
+class Trains(Protocol):
+    """Settings of what is trained, and how."""
+
+    @property
+    def lora(self) -> Lora | None: ...
+    @property
+    def activation_checkpointing(self) -> bool: ...
+
+
+def check_configuration(config: Any, settings: Trains, where: str, section: str = "training") -> None:
     """Refuse what cannot be trained with these settings, no weights being loaded.
 
     Args:
         config: of transformers.
+        section: of the experiment file, where the settings stand.
 
     Raises:
         ModelError: names the setting.
@@ -54,7 +63,7 @@ def check_configuration(config: Any, settings: TrainingMethod, where: str) -> No
         raise ModelError(
             where,
             f"a {config.model_type} model keeps all activations: transformers cannot compute them again",
-            field="training.activation_checkpointing",
+            field=f"{section}.activation_checkpointing",
             remedy="take activation_checkpointing: false, and a lower tokens_per_micro_batch",
         )
 
@@ -169,3 +178,15 @@ def without_dropout(model: Any) -> Iterator[None]:
     finally:
         for place, name, value in changed:
             setattr(place, name, value)
+
+
+@contextmanager
+def recomputed_activations(model: Any, is_on: bool) -> Iterator[None]:
+    """The model computing activations again in the backward pass instead of keeping them, where ``is_on``."""
+    if is_on:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if is_on:
+            model.gradient_checkpointing_disable()

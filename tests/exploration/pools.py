@@ -62,7 +62,7 @@ def opened(home: Any, **changes: Any) -> Lab:
 
 def eval_problems(lab: Lab) -> list[Problem]:
     """By id, as statistics sort them."""
-    return sorted((p for p in problems_of(lab, 0) if p.split == "eval"), key=lambda p: p.problem_id)
+    return sorted(problems_of(lab, 0, "eval"), key=lambda p: p.problem_id)
 
 
 def put(lab: Lab, step: int, drawn: tuple[tuple[str, str], ...] | None = None) -> None:

@@ -19,16 +19,9 @@ from ops.exploration.bonuses.ucb import Ucb
 from ops.exploration.bonuses.ucb_con import UcbCon
 from ops.exploration.bonuses.ucb_mean import UcbMean
 from ops.exploration.counts import AnswerCounts
-from ops.exploration.group import Group
+from tests.exploration.groups import group
 
 OUTCOME = (Ucb, UcbMean, UcbCon, Batch)
-
-
-def group(answers, seen=None, correct=()) -> Group:
-    """A group; ``correct``: positions of correct responses."""
-    n = len(answers)
-    correct_N = np.array([i in correct for i in range(n)])
-    return Group(tuple(answers), correct_N, np.zeros(n), np.array([0] * n if seen is None else seen))
 
 
 MIXED = group(["a", "a", "b", None], seen=[4, 4, 0, 16], correct=[0, 1])

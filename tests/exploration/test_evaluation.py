@@ -159,4 +159,4 @@ def test_more_responses_are_drawn_on_top(tmp_path, monkeypatch):
 
 def test_training_problems_are_not_evaluated(lab):
     evaluated = set(policy_values(lab, 0).responses.problem_ids)
-    assert evaluated.isdisjoint(p.problem_id for p in problems_of(lab, 0) if p.split == "train")
+    assert evaluated.isdisjoint(p.problem_id for p in problems_of(lab, 0, "train"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import pytest
 import yaml
 from click.testing import CliRunner
-from rich.console import Console
 
 from ops.errors import ExperimentError, StorageError
 from ops.lab import Lab
@@ -19,6 +17,7 @@ from ops.stages.evaluation import evaluate_policies
 from ops.storage.store import Store
 from tests.conftest import tiny_experiment
 from tests.exploration.pools import opened, put
+from tests.reporting.test_the_page_of_iterations import printed
 
 BONUS = {"bonus": {"name": "ucb"}}
 
@@ -121,20 +120,14 @@ def test_both_at_the_ceiling_is_no_precise_null(tmp_path):
         trained(tmp_path, "bbb", {2: every, 4: every}, exploration=BONUS),
     ]
     found = compare_policies(labs)
-    row = next(line for line in printed(found, 100).splitlines() if line.startswith("pass@4"))
+    row = next(line for line in printed(terminal_policies(found), 100).splitlines() if line.startswith("pass@4"))
     assert "at ceiling" in row and " .000" not in row
     assert "pass@4 is 1.000 of both, at the ceiling" in policies_sentence(found)
 
 
-def printed(found, width: int) -> str:
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(terminal_policies(found))
-    return console.export_text()
-
-
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_the_terminal_shows_values_differences_and_stars(pair, width):
-    text = printed(compare_policies(pair), width)
+    text = printed(terminal_policies(compare_policies(pair)), width)
     assert max(len(line) for line in text.splitlines()) <= width
     lines = text.splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("pass@1"))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import html
-import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import polars as pl
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from rich.console import Console
 
 from ops.errors import StorageError
 from ops.identity import short_hash
@@ -27,21 +24,20 @@ from ops.reporting.exploration_words import ORGANISM, at_limit, change_words, ke
 from ops.reporting.table import terminal_report, terminal_table
 from ops.stages.evaluation import evaluate_policies
 from ops.stages.report import page_of, summary_of, write_report
-from ops.storage.schemas import COLUMNS, polars_schema
 from ops.storage.store import Provenance
 from ops.types import Interval, StageResult
 from tests.exploration.pools import eval_problems, opened, put
+from tests.reporting.test_reporting import Checker
+from tests.reporting.test_the_page_of_iterations import printed
+from tests.studies import commit_rows
 
 HOW = Provenance("run-abcdef12", "1", 1.5, False, {}, 7)
 
 
 def commit(lab: Lab, table: str, asset: str, rows: list[dict]) -> StageResult:
-    complete = [{name: row.get(name) for name in COLUMNS[table]} for row in rows]
-    frame = pl.DataFrame(complete, schema=polars_schema(table), orient="row")
     name = f"exploration/{asset}"
-    where = {"experiment": lab.experiment.name, "asset": name, "iteration": None}
-    lab.store.commit_table(table, frame, fingerprint=lab.plan.fingerprints[name], provenance=HOW, **where)
-    return StageResult(name, lab.experiment.name, lab.plan.fingerprints[name], False, frame.height, 1.0)
+    commit_rows(lab, table, name, None, rows, HOW)
+    return StageResult(name, lab.experiment.name, lab.plan.fingerprints[name], False, len(rows), 1.0)
 
 
 def commit_policy(lab: Lab, **more: float) -> StageResult:
@@ -111,31 +107,6 @@ def full(tmp_path_factory) -> Lab:
 @pytest.fixture(scope="module")
 def page(full) -> str:
     return page_of(full)[1]
-
-
-class Checker(HTMLParser):
-    """Balanced tags, and what is loaded from elsewhere."""
-
-    VOID = ("meta", "br", "img", "link", "path", "use", "rect")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.loads: list[str] = []
-        self.scripts = 0
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.scripts += tag == "script"
-        self.handle_startendtag(tag, attrs)
-
-    def handle_startendtag(self, tag, attrs):
-        self.loads += [v for k, v in attrs if k in ("src", "href", "xlink:href") and not (v or "").startswith("#")]
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
 
 
 def test_the_answer_has_both_ends_the_change_and_its_interval(full):
@@ -257,12 +228,6 @@ def with_ks(summary: ExplorationSummary) -> ExplorationSummary:
     more = frame.filter(metric="pass_at_k", k=1).with_columns(k=pl.lit(8, dtype=frame.schema["k"]))
     shown = frame.with_columns(k=pl.when(pl.col("k") == 4).then(32).otherwise(pl.col("k")).cast(frame.schema["k"]))
     return replace(summary, tables={**summary.tables, "policy_evaluation": pl.concat([shown, more])})
-
-
-def printed(item, width: int) -> str:
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(item)
-    return console.export_text()
 
 
 @pytest.mark.parametrize("width", [80, 120, 180])

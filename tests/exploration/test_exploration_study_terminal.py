@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-
 import dagster as dg
 import pytest
-from rich.console import Console
 
 from assets.study import exploration_comparison
 from ops.exploration_bench import ExplorationBench
@@ -18,6 +15,7 @@ from ops.storage.query import query
 from ops.study_files import load_any_study
 from tests.exploration.studies import SECOND_TASK, fabricate
 from tests.exploration.test_exploration_study_findings import RIGHT, TWELVE
+from tests.reporting.test_the_page_of_iterations import printed
 
 LESS = {
     **TWELVE,
@@ -48,14 +46,12 @@ def data(bench) -> ExplorationData:
     return read_exploration(bench)
 
 
-def printed(data: ExplorationData) -> str:
-    console = Console(file=io.StringIO(), width=160, highlight=False)
-    console.print(terminal_exploration(data))
-    return console.file.getvalue()
+def shown(data: ExplorationData) -> str:
+    return printed(terminal_exploration(data), 160)
 
 
 def test_the_talks_table(data):
-    text = printed(data)
+    text = shown(data)
     lines = {line.split()[0]: line.split()[1:] for line in text.split("What arXiv")[0].splitlines() if "±" in line}
     # countdown: pass@1 .5 of all but wins (6 + 3) / 12 and poor 3 / 12; pass@2 1, .5, 1, .5; ▲ ▼ against vanilla
     # sums: pass@1 .5 and pass@2 1; seed 1 of vanilla has one problem of twelve less: (12 + 11) / 24 = .479 ± 1/48 and
@@ -76,7 +72,7 @@ def test_the_talks_table(data):
 
 
 def test_findings_follow(data):
-    text = printed(data).split("What arXiv")[1]
+    text = shown(data).split("What arXiv")[1]
     rows = [line.split() for line in text.splitlines() if line.strip().startswith("7")]
     assert [row[:2] for row in rows][:4] == [
         ["7a", "countdown"],
@@ -109,7 +105,7 @@ def test_a_single_seed_has_no_standard_error(write_exploration):
     bench = fabricate(write_exploration(**{**TWELVE, "seeds": [0]}), right)
     measure_exploration(bench)
     measure_exploration_findings(bench)
-    text = printed(read_exploration(bench))
+    text = shown(read_exploration(bench))
     assert "±" not in text and "seeds" not in text.split("What arXiv")[0]
     assert "▲" not in text and "▼" not in text and "One seed says nothing of other trainings" in text
     assert not {"holds", "does not hold"} & {row["outcome"] for row in rows_of(bench)}
@@ -133,7 +129,7 @@ def test_marks_need_seeds_that_agree(write_exploration):
     assert (seeds.low, seeds.high) == pytest.approx((-2.3555, 2.9388), abs=1e-3)
     assert data.side("countdown", "vanilla", "base", "pass_at_k", 2) == -1
     assert data.side("countdown", "absent", "vanilla", "pass_at_k", 2) == 0
-    [line] = [line for line in printed(data).splitlines() if line.split()[:1] == ["wins"]]
+    [line] = [line for line in shown(data).splitlines() if line.split()[:1] == ["wins"]]
     assert "▲" not in line
 
 

@@ -19,18 +19,16 @@ from ops.engines.transformers_settings import TransformersEngineSettings
 from ops.exploration import loop
 from ops.exploration.counts import AnswerCounts
 from ops.exploration.drawn import token_weights
-from ops.exploration.loop import World, train_on
+from ops.exploration.loop import PolicyTraining, World
 from ops.exploration.objective import policy_backward, token_logprobs
 from ops.exploration.settings import Exploration
 from ops.exploration.worth import worth_of
 from ops.lab import Lab
 from ops.progress import silent
-from ops.stages.base_model import obtain_base_model
 from ops.stages.policy import train_policy
-from ops.stages.problems import make_problems
 from ops.tasks.arithmetic import Arithmetic
 from ops.types import Completion, Grade, Problem
-from tests.exploration.tiny import tiny_exploration
+from tests.exploration.tiny import tiny_exploration, with_base_model
 
 TASK = Arithmetic(min_steps=2, max_steps=2, max_number=9)
 PROBLEMS = TASK.generate("train", 2, seed=0)
@@ -125,20 +123,20 @@ def trained(tmp_path, made: Exploration, *, copying: bool, base=None, seen=None,
             return real(model, samples, *args, **kwargs)
 
         monkeypatch.setattr(loop, "policy_backward", spy)
-    result = train_on(
-        model,
-        tokenizer,
-        engine,
-        base,
-        world_of(tokenizer),
-        made,
+    result = PolicyTraining(
+        model=model,
+        tokenizer=tokenizer,
+        engine=engine,
+        base=base,
+        world=world_of(tokenizer),
+        settings=made,
         pad_id=tokenizer.pad_token_id or 0,
         work=tmp_path,
         progress=silent,
         live=lambda step, numbers: None,
         snapshot=lambda step, so_far: None,
         label="test",
-    )
+    ).to_the_end()
     return model, result, engine
 
 
@@ -208,9 +206,7 @@ def test_base_and_old_log_probabilities_are_of_the_right_models(tmp_path, monkey
 def test_two_processes_train_a_policy_once(tmp_path):
     """The second one waits, and finds it there: as threads, whose file locks exclude each other as processes' do."""
     experiment = tiny_exploration(exploration={"steps": 4, "snapshots": 1})
-    lab = Lab.open(experiment, home=tmp_path)
-    make_problems(lab)
-    obtain_base_model(lab)
+    lab = with_base_model(experiment, tmp_path)
     numbers: list = []
 
     def one() -> None:

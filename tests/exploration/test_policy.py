@@ -15,12 +15,11 @@ from ops.errors import ModelError, StorageError
 from ops.exploration.rollout_files import keep_until, read_steps, write_steps
 from ops.exploration.schedule import mini_batches_of, problems_of_step, rollout_seeds
 from ops.lab import Lab
-from ops.stages.base_model import obtain_base_model
 from ops.stages.evaluation import draw_evaluation
 from ops.stages.policy import commit_rollouts, register_policy, train_policy
 from ops.stages.problems import make_problems
 from ops.storage.schemas import polars_schema
-from tests.exploration.tiny import tiny_exploration
+from tests.exploration.tiny import tiny_exploration, with_base_model
 
 
 @given(n=st.integers(1, 40), per=st.integers(1, 40), seed=st.integers(0, 5))
@@ -78,10 +77,7 @@ def test_responses_behind_the_checkpoint_are_dropped(tmp_path):
 def with_model(tmp_path_factory):
     """A home with the base model of ``tiny_exploration`` and its problems."""
     home = tmp_path_factory.mktemp("exploration") / "home"
-    lab = Lab.open(tiny_exploration(), home=home)
-    make_problems(lab)
-    obtain_base_model(lab)
-    lab.close()
+    with_base_model(tiny_exploration(), home).close()
     return home
 
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from ops.lab import Lab
-from ops.stages.base_model import obtain_base_model
 from ops.stages.policy import train_policy
-from ops.stages.problems import make_problems
-from tests.exploration.tiny import tiny_exploration
+from tests.exploration.tiny import tiny_exploration, with_base_model
+from tests.killed_training import start, steps_of
 
-PROGRAM = Path(__file__).with_name("killed_policy.py")
 STEPS = 32
 TRAININGS = {
     # counts decide the bonus, and so everything behind them
@@ -37,17 +33,6 @@ TRAININGS = {
 }
 
 
-def start(home: Path, file: Path) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, PROGRAM, home, file], stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def steps_of(process: subprocess.Popen) -> list[int]:
-    lines = [int(line) for line in process.communicate(timeout=200)[0].splitlines()]
-    assert process.returncode == 0
-    return lines
-
-
 def counts_at(home: Path, lab: Lab, step: int) -> object:
     """What the checkpoint after ``step`` steps counted, made of the responses that the home has kept."""
     state = home / "work" / "exploration" / lab.plan.policies[STEPS] / f"step-{step:08d}" / "state.json"
@@ -60,9 +45,7 @@ def test_a_killed_training_goes_on_with_the_same_counts(tmp_path, arm):
     experiment = tiny_exploration(exploration={"steps": STEPS, "snapshots": 2, **TRAININGS[arm]})
     file = tmp_path / "experiment.json"
     file.write_text(experiment.model_dump_json())
-    with_model = Lab.open(experiment, home=tmp_path / "whole")
-    make_problems(with_model)
-    obtain_base_model(with_model)
+    with_model = with_base_model(experiment, tmp_path / "whole")
     with_model.close()
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     model, work = f"models/{with_model.plan.policies[STEPS]}", f"work/exploration/{with_model.plan.policies[STEPS]}"
@@ -71,7 +54,7 @@ def test_a_killed_training_goes_on_with_the_same_counts(tmp_path, arm):
 
     def follow(home: str, until: int | None) -> subprocess.Popen:
         """Read the program's lines, noting what every checkpoint has counted; stop at a step where one is given."""
-        process = start(tmp_path / home, file)
+        process = start("policy", tmp_path / home, file)
         for line in process.stdout:
             for path in (tmp_path / home / work).glob("step-*/state.json"):
                 step = int(path.parent.name.removeprefix("step-"))

@@ -21,13 +21,7 @@ from ops.exploration.rewards.darling import Darling
 from ops.exploration.rewards.unlikeliness import Unlikeliness
 from ops.exploration.rewards.verifiable import Verifiable
 from ops.exploration.settings import Exploration
-
-
-def group(answers, correct=(), logprob=None) -> Group:
-    n = len(answers)
-    correct_N = np.array([i in correct for i in range(n)])
-    logprob_N = np.zeros(n) if logprob is None else np.array(logprob, dtype=float)
-    return Group(tuple(answers), correct_N, logprob_N, np.zeros(n, dtype=np.int64))
+from tests.exploration.groups import group
 
 
 def plain(rewards) -> tuple[np.ndarray, Group]:

@@ -27,10 +27,9 @@ from ops.stages.evaluation import policy_source
 from ops.stages.grading import grader_identity
 from ops.stages.problems import stored_problems
 from ops.stages.training_dynamics import draw_base_responses, measure_training_dynamics
-from ops.storage.schemas import polars_schema
-from ops.storage.store import Provenance
 from ops.types import Problem
 from tests.exploration.pools import opened
+from tests.studies import commit_rows
 from tests.verifiers.scripted import ScriptedEngine
 
 POLICY = (("A", 0, "xy"), ("B", 0, "p-"), ("A", 1, "xc"), ("B", 2, "pp"), ("C", 3, "--"), ("A", 3, "cc"))
@@ -47,17 +46,14 @@ def verdict(letter: str) -> str:
 
 
 def commit_rollouts(lab: Lab, groups=POLICY) -> None:
-    problems, schema = training_problems(lab), polars_schema("rollouts")
+    problems = training_problems(lab)
     rows = [
         {"step": step, "problem_id": problems[name].problem_id, "sample_index": i, "verdict": verdict(letter)}
         | {"answer": None if letter == "-" else letter, "n_tokens": 2 + 4 * i, "entropy_nats": step + i}
         for name, step, word in groups
         for i, letter in enumerate(word)
     ]
-    frame = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
-    where = {"experiment": lab.experiment.name, "asset": "exploration/rollouts", "iteration": None}
-    fingerprint, provenance = lab.plan.fingerprints["exploration/rollouts"], Provenance("test", "1", 0.0, False, {})
-    lab.store.commit_table("rollouts", frame, fingerprint=fingerprint, provenance=provenance, **where)
+    commit_rows(lab, "rollouts", "exploration/rollouts", None, rows)
 
 
 def put_base(lab: Lab, drawn=BASE) -> None:

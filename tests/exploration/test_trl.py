@@ -14,8 +14,8 @@ import torch
 
 from ops.builtin.model import new_model, new_tokenizer
 from ops.exploration.advantages import ADVANTAGES
-from ops.exploration.group import Group
 from ops.exploration.objective import PolicySample, policy_backward, token_logprobs
+from tests.exploration.groups import group
 from tests.exploration.policy_samples import PAD, gradient, perturbed, settings
 
 pytest.importorskip("trl")
@@ -87,8 +87,7 @@ def advantages(given: Rollouts, scale: str) -> np.ndarray:
     if scale == "none":
         return (reward_GN - reward_GN.mean(axis=1, keepdims=True)).ravel()
     variant = ADVANTAGES["group_normalised"]()
-    group = Group((None,) * N, np.zeros(N, dtype=bool), np.zeros(N), np.zeros(N))
-    return np.concatenate([variant.of_group(reward_N, group) for reward_N in reward_GN])
+    return np.concatenate([variant.of_group(reward_N, group([None] * N)) for reward_N in reward_GN])
 
 
 @pytest.mark.parametrize("scale", ["group", "none"])

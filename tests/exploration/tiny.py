@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ops.config import Experiment
+from ops.lab import Lab
+from ops.stages.base_model import obtain_base_model
+from ops.stages.problems import make_problems
 
 MODEL = {"kind": "builtin", "recipe": "arithmetic", "size": "a", "steps": 12, "batch_size": 16, "seed": 0}
 
@@ -31,3 +35,11 @@ def tiny_exploration(name: str = "tiny", **changes: Any) -> Experiment:
         "exploration": exploration,
     }
     return Experiment.model_validate({**fields, **changes})
+
+
+def with_base_model(experiment: Experiment, home: Path) -> Lab:
+    """A lab with the experiment's problems and its base model."""
+    lab = Lab.open(experiment, home=home)
+    make_problems(lab)
+    obtain_base_model(lab)
+    return lab

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from ops.errors import StorageError
 from ops.lab import Lab
-from ops.plan import asset_name
 from ops.stages.saturation import fit_saturation, in_words
-from ops.storage.schemas import polars_schema
-from ops.storage.store import Provenance
 from tests.conftest import tiny_experiment
+from tests.studies import commit_rows
 
 N_RESPONSES = 20
 NUMBERS = ("limit", "rate", "half_life_iterations", "next_value")
@@ -26,17 +23,7 @@ def open_lab(tmp_path: Path, **changes: Any) -> Lab:
 
 
 def commit(lab: Lab, table: str, iteration: int, rows: list[dict[str, Any]]) -> None:
-    schema = polars_schema(table)
-    frame = pl.DataFrame([dict.fromkeys(schema) | row for row in rows], schema=schema)
-    lab.store.commit_table(
-        table,
-        frame,
-        experiment=lab.experiment.name,
-        asset=table,
-        iteration=iteration,
-        fingerprint=lab.plan.fingerprints[asset_name(table, iteration)],
-        provenance=Provenance("test", "1", 0.0, False, {}),
-    )
+    commit_rows(lab, table, table, iteration, rows)
 
 
 def responses(n_correct: int, problems: tuple[str, ...] = ("a", "b")) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from ops.errors import StorageError
@@ -13,9 +12,8 @@ from ops.lab import Lab
 from ops.plan import asset_name
 from ops.stages.stopping_rules import judge_rules
 from ops.stopping import judged_last_iteration, last_iteration, require_judged, stopped_at
-from ops.storage.schemas import polars_schema
-from ops.storage.store import Provenance
 from tests.conftest import tiny_experiment
+from tests.studies import commit_rows
 
 FILTER = {"name": "threshold", "verifier": "binary_cot", "threshold": 0.5}
 OPEN = {"gap": 0.2, "gap_low": 0.1, "gap_high": 0.3}
@@ -28,16 +26,7 @@ def open_lab(tmp_path: Path, **changes: Any) -> Lab:
 
 
 def fabricate(lab: Lab, table: str, iteration: int, *rows: dict[str, Any]) -> None:
-    frame = pl.DataFrame([dict.fromkeys(polars_schema(table)) | row for row in rows], schema=polars_schema(table))
-    lab.store.commit_table(
-        table,
-        frame,
-        experiment=lab.experiment.name,
-        asset=table,
-        iteration=iteration,
-        fingerprint=lab.plan.fingerprints[asset_name(table, iteration)],
-        provenance=Provenance("test", "1", 0.0, False, {}),
-    )
+    commit_rows(lab, table, table, iteration, rows)
 
 
 def gap_row(rule: str = "binary_cot ≥ 0.5", split: str = "eval", **columns: Any) -> dict[str, Any]:

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from ops.lab import Lab
 from ops.stages.finetuning import finetune_model, select_finetune_data
 from tests.conftest import tiny_experiment
+from tests.killed_training import start, steps_of
 from tests.training.test_stages_of_training import DPO, HALF, opened
 
-PROGRAM = Path(__file__).with_name("killed_stage.py")
 TRAININGS = {
     "sft": {"name": "sft", "epochs": 12, "batch_size": 8, "replay_fraction": 0.5, "lora": {"rank": 2, "dropout": 0.2}},
     "dpo": {**DPO, "epochs": 20},
 }
-
-
-def start(home: Path, file: Path) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, PROGRAM, home, file], stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def steps_of(process: subprocess.Popen) -> list[int]:
-    lines = [int(line) for line in process.communicate(timeout=200)[0].splitlines()]
-    assert process.returncode == 0
-    return lines
 
 
 @pytest.mark.slow
@@ -49,11 +34,11 @@ def test_the_killed_stage_ends_with_the_same_file(tmp_path, method):
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     model, work = f"models/{lab.plan.models[1]}", f"work/finetuning/{lab.plan.models[1]}"
 
-    lines = steps_of(start(tmp_path / "whole", file))
+    lines = steps_of(start("finetuning", tmp_path / "whole", file))
     n_steps = lines[-1]
     assert n_steps > 22
     for least in (8, 16):
-        process = start(tmp_path / "cut", file)
+        process = start("finetuning", tmp_path / "cut", file)
         at = random.randint(least, n_steps - 3)  # any step will do: not drawn from a seed
         for line in process.stdout:
             # Pairs of DPO's reference are counted before the steps are.
@@ -64,7 +49,7 @@ def test_the_killed_stage_ends_with_the_same_file(tmp_path, method):
         process.stdout.close()
         assert process.returncode == -signal.SIGKILL
         assert not (tmp_path / "cut" / model).exists()
-    resumed = steps_of(start(tmp_path / "cut", file))
+    resumed = steps_of(start("finetuning", tmp_path / "cut", file))
     assert resumed[0] > 7 and resumed[-1] == n_steps
     for name in ("model.safetensors", "config.json", "training_steps.json"):
         assert (tmp_path / "cut" / model / name).read_bytes() == (tmp_path / "whole" / model / name).read_bytes(), name
