@@ -32,6 +32,7 @@ TITLES = {
     "scale": "Memory, storage and queries against the number of responses",
     "starts": "Cold and warm starts",
     "policy_step": "Policy gradient step, against TRL",
+    "control_variates": "Estimates by control variates, against ppi_python",
 }
 
 
@@ -59,6 +60,8 @@ def commands(model: Path, quick: bool) -> list[list[str]]:
     found.append(["starts.py", str(model), "--engines", ",".join(names), "--rounds", "1" if quick else "3"])
     if importlib.util.find_spec("trl"):
         found.append(["policy_step.py", str(model), "--rounds", "1" if quick else "7"])
+    if importlib.util.find_spec("ppi_py"):
+        found.append(["control_variates.py", "--rounds", "1" if quick else "7"])
     return found
 
 

@@ -1,0 +1,1 @@
+"""Control variates (arXiv 2502.10563): estimators, intervals and planning on plain arrays."""
