@@ -9,12 +9,24 @@ from pydantic import ValidationError
 
 from ops.config import Experiment
 from ops.errors import DatasetError, ExperimentError, MindgapError
-from ops.explain import explain, show
+from ops.evaluation.paths import token_limits_missing, with_evaluation_paths
+from ops.explain import explain
 from ops.models import FolderModel, HubModel, RegistryModel
+from ops.places import FROM_THE_FILE, existing_file, resolved, with_folder, with_place
 from ops.recorded import score_columns
 from ops.variants import Strict
 from ops.verifiers import VERIFIERS
 from ops.yaml_file import REMEDY, read_mapping
+
+__all__ = [
+    "existing_file",
+    "load_experiment",
+    "load_experiments",
+    "shown_path",
+    "validated_file",
+    "with_folder",
+    "with_paths",
+]
 
 _Named = TypeVar("_Named", bound=Strict)
 
@@ -53,14 +65,17 @@ def validated_file(path: Path, where: str, kind: type[_Named], remedy: str) -> _
 
 
 def with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
-    """Make relative paths relative to the experiment file, and refuse files that are not there."""
+    """Make relative paths relative to the experiment file, and refuse files that are not there.
+
+    Paths that are absolute already stay as they are, so it may be done twice.
+    """
     update: dict[str, Any] = {}
     if isinstance(experiment.model, FolderModel | RegistryModel):
-        update["model"] = _with_place(experiment.model, folder, where, "model")
+        update["model"] = with_place(experiment.model, folder, where, "model")
     verifiers = list(experiment.verifiers)
     for i, model in experiment.verifier_models():
         if isinstance(model, FolderModel | RegistryModel):
-            found = _with_place(model, folder, where, f"verifiers[{i}].model")
+            found = with_place(model, folder, where, f"verifiers[{i}].model")
             verifiers[i] = verifiers[i].model_copy(update={"model": found})
     if verifiers != list(experiment.verifiers):
         update["verifiers"] = tuple(verifiers)
@@ -83,13 +98,13 @@ def with_paths(experiment: Experiment, folder: Path, where: str) -> Experiment:
                 remedy="list one that needs no model, such as {name: majority}, or one with a model",
             )
     if experiment.prompts.folder is not None:
-        path = _resolved(folder, experiment.prompts.folder, where, "prompts.folder")
+        path = resolved(folder, experiment.prompts.folder, where, "prompts.folder")
         if not path.is_dir():
-            remedy = "relative paths start at the experiment file"
-            raise ExperimentError(
-                where, f"expected a folder, found none at {path}", field="prompts.folder", remedy=remedy
-            )
+            problem = f"expected a folder, found none at {path}"
+            raise ExperimentError(where, problem, field="prompts.folder", remedy=FROM_THE_FILE)
         update["prompts"] = experiment.prompts.model_copy(update={"folder": str(path)})
+    if experiment.evaluation is not None:
+        update["evaluation"] = with_evaluation_paths(experiment.evaluation, experiment.name, folder, where)
     _check_token_limits(experiment, where)
     return experiment.model_copy(update=update) if update else experiment
 
@@ -104,6 +119,7 @@ def _check_token_limits(experiment: Experiment, where: str) -> None:
             asked = verifier.model or experiment.model
             is_own = isinstance(asked, FolderModel | HubModel | RegistryModel)
             missing += [f"verifiers[{i}].max_tokens"] if is_own else []
+    missing += token_limits_missing(experiment)
     if missing:
         raise ExperimentError(
             where,
@@ -136,56 +152,6 @@ def _with_recorded(verifiers: list[Any], path: str, where: str) -> tuple[Any, ..
             remedy=f"list it under another name: {{name: recorded, column: {name}, label: recorded-{name}}}",
         )
     return (*verifiers, *new)
-
-
-def _with_place(model: FolderModel | RegistryModel, folder: Path, where: str, field: str) -> FolderModel:
-    """The model with its folder: of a registry model that of the version that answers now."""
-    if isinstance(model, FolderModel):
-        return with_folder(model, folder, where, f"{field}.path")
-    from ops.checkpoints import find_registered
-
-    try:
-        return find_registered(model)
-    except MindgapError as error:
-        wrong = (error.field or "").replace("model", field, 1) or field
-        problem = f"{error.where}: {error.problem}"
-        raise ExperimentError(where, problem, field=wrong, remedy=error.remedy or REMEDY) from None
-
-
-def with_folder(model: FolderModel, folder: Path, where: str, field: str) -> FolderModel:
-    """The model with its path made absolute, starting at ``folder``; refused where it is no checkpoint."""
-    path = _resolved(folder, model.path, where, field)
-    if not (path / "config.json").is_file():
-        raise ExperimentError(
-            where,
-            f"expected a Hugging Face checkpoint folder with config.json, found none at {path}",
-            field=field,
-            remedy="give the folder that save_pretrained wrote; relative paths start at the experiment file",
-        )
-    return model.model_copy(update={"path": str(path)})
-
-
-def existing_file(folder: Path, value: str, where: str, field: str, what: str) -> Path:
-    """A path made absolute, starting at ``folder``; refused where there is no such file. ``what``: it should hold."""
-    path = _resolved(folder, value, where, field)
-    if not path.is_file():
-        remedy = "relative paths start at the experiment file"
-        raise ExperimentError(where, f"expected {what}, found none at {path}", field=field, remedy=remedy)
-    return path
-
-
-def _resolved(folder: Path, value: str, where: str, field: str) -> Path:
-    try:
-        path = (folder / Path(value).expanduser()).resolve()
-        path.exists()
-        return path
-    except (ValueError, RuntimeError, OSError) as error:
-        problem = f"expected a path, got {show(value)} ({_reason(error)})"
-        raise ExperimentError(where, problem, field=field, remedy=REMEDY) from None
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def load_experiments(folder: str | Path) -> tuple[dict[str, Experiment], dict[str, ExperimentError]]:

@@ -10,6 +10,7 @@ import click
 
 from ops.errors import MindgapError
 from orchestration.cli_bandits import bandits
+from orchestration.cli_evaluate import evaluate
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -148,6 +149,7 @@ def compare(experiments: tuple[str, ...], iteration: int | None, html: Path | No
     show_comparison(list(experiments), iteration, html)
 
 
+main.add_command(evaluate)
 main.add_command(bandits)
 
 
