@@ -10,6 +10,8 @@ from pydantic import ConfigDict, Field, model_validator
 from ops.adapt import ADAPTATIONS
 from ops.builtin.sizes import RECIPES
 from ops.engines import ENGINES
+from ops.evaluation.combinations import check_evaluation, check_truth
+from ops.evaluation.settings import Evaluation
 from ops.exploration.answer_mask import check_mask
 from ops.exploration.settings import Exploration
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel
@@ -102,7 +104,8 @@ class Experiment(Strict):
 
     With ``iterations: 0`` nothing is trained: responses are verified and measured, and ``filter`` and ``training`` may
     be left out. With ``exploration`` there is no loop and no verifier: a policy is trained by reinforcement learning
-    on the truth of its answers, and evaluated.
+    on the truth of its answers, and evaluated. With ``evaluation`` nothing is trained on responses either: models are
+    compared by human labels and synthetic judgements.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)  # pydantic's own words would show secrets of nested settings
@@ -126,6 +129,7 @@ class Experiment(Strict):
     monitoring: Monitoring = Monitoring()
     stop: FromList[tuple[StopRule, ...]] = ()
     exploration: Exploration | None = None
+    evaluation: Evaluation | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -134,6 +138,17 @@ class Experiment(Strict):
         if isinstance(value, dict) and value.get("exploration") is not None:
             return {"iterations": 0, "verifiers": (), **value}
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_loop_with_evaluation(cls, value: Any) -> Any:
+        """One response of each model to a prompt, unless the file says otherwise; judges replace verifiers."""
+        if not isinstance(value, dict) or value.get("evaluation") is None:
+            return value
+        sampling = value.get("sampling", {})
+        if isinstance(sampling, dict):
+            sampling = {"n_eval": 1, **sampling}
+        return {"iterations": 0, "verifiers": (), **value, "sampling": sampling}
 
     @model_validator(mode="before")
     @classmethod
@@ -147,12 +162,14 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _combinations(self) -> Experiment:
-        if self.iterations > 0 and self.exploration is None:
+        if self.iterations > 0 and self.exploration is None and self.evaluation is None:
             for field in ("filter", "training"):
                 if field not in self.model_fields_set:
                     raise ValueError(f"{field}: a mapping (or iterations: 0, where nothing is trained), got nothing")
         if self.exploration is not None:
             self._check_exploration(self.exploration)
+        elif self.evaluation is not None:
+            check_evaluation(self, self.evaluation)
         elif self.engine.replays:
             self._check_replay()
         elif not self.verifiers:
@@ -162,25 +179,30 @@ class Experiment(Strict):
         self._check_filters()
         self._check_adapt()
         self._check_models()
+        check_truth(self)
         self._check_stop()
         if self.iterations > 0:
             self.training.check(self.filter)
-        if self.sampling.temperature == 0.0 and max(self.sampling.n_train, self.sampling.n_eval) > 1:
+        most = max(1 if self.evaluation is not None else self.sampling.n_train, self.sampling.n_eval)
+        if self.sampling.temperature == 0.0 and most > 1:
             raise ValueError("sampling.temperature: above 0 when n is above 1 (greedy samples are all the same)")
-        if (self.problems.train_file is None) != (self.problems.eval_file is None):
+        has_training_problems = self.evaluation is None
+        if has_training_problems and (self.problems.train_file is None) != (self.problems.eval_file is None):
             raise ValueError("problems.train_file: both train_file and eval_file, or neither")
-        if self.problems.train_file is None and not self.engine.replays:
+        if self.problems.eval_file is None and not self.engine.replays:
             self._check_capacity()
         return self
 
-    def _check_exploration(self, exploration: Exploration) -> None:
-        for field in ("verifiers", "filter", "gap_filters", "training", "adapt", "stop"):
+    def refuse_loop(self, kind: str, why: str, *others: str) -> None:
+        """Refuse what only experiments with a loop have."""
+        for field in ("verifiers", "filter", "gap_filters", "training", "adapt", "stop", *others):
             if field in self.model_fields_set and getattr(self, field) != type(self).model_fields[field].default:
                 if field == "verifiers" and not self.verifiers:
                     continue
-                raise ValueError(
-                    f"{field}: nothing with exploration (its policy is trained on the truth of its answers)"
-                )
+                raise ValueError(f"{field}: nothing with {kind} ({why})")
+
+    def _check_exploration(self, exploration: Exploration) -> None:
+        self.refuse_loop("exploration", "its policy is trained on the truth of its answers", "evaluation")
         if self.iterations > 0:
             raise ValueError(f"iterations: 0 with exploration (its steps are exploration.steps), got {self.iterations}")
         if not self.engine.trains_policies:
@@ -302,7 +324,7 @@ class Experiment(Strict):
             raise ValueError(f"adapt.{error}") from None
 
     def _check_models(self) -> None:
-        if isinstance(self.model, RecordedModel) and not self.engine.replays:
+        if isinstance(self.model, RecordedModel) and not self.engine.replays and self.evaluation is None:
             raise ValueError("model.kind: builtin, folder or hub (recorded goes with engine replay), got recorded")
         models = [self.model, *(model for _, model in self.verifier_models())]
         for model in models:
@@ -334,6 +356,8 @@ class Experiment(Strict):
     def _check_capacity(self) -> None:
         wanted = {"train": self.problems.train_per_iteration * (self.iterations + 1), "eval": self.problems.eval}
         for split, count in wanted.items():
+            if split == "train" and self.evaluation is not None:
+                continue
             capacity = self.task.capacity(split)
             if capacity is not None and count > capacity:
                 if split == "eval":

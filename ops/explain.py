@@ -33,7 +33,7 @@ _EXPECTED = {
     "literal_error": "one of {expected}",
     "union_tag_invalid": "one of {expected_tags}",
 }
-_NAMED = re.compile(r"^([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)*): (.*)$", re.S)
+_NAMED = re.compile(r"^([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+(?:\[\d+\])?)*): (.*)$", re.S)
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str | None, str]:

@@ -13,8 +13,12 @@ from ops.config import Experiment
 from ops.engines.base import Engine
 from ops.engines.settings import LOADING_PROGRESS
 from ops.errors import ExperimentError, StorageError
+from ops.evaluation.judges.base import ModelJudge
+from ops.evaluation.plan import EvaluationPlan, compared_models
+from ops.evaluation.settings import Evaluation
 from ops.models import AskableModel, BuiltinModel, askable
-from ops.plan import CODE_VERSIONS, ESTIMATED_ASSETS, Plan, asset_name, make_plan, model_fingerprint
+from ops.plan import ESTIMATED_ASSETS, Plan, asset_name, make_plan
+from ops.plan_parts import CODE_VERSIONS, model_fingerprint
 from ops.progress import Progress, silent
 from ops.prompts.base import PromptFormat
 from ops.prompts.compact import CompactFormat
@@ -241,6 +245,7 @@ class Lab:
             **dict.fromkeys(
                 ("exploration/policy", "exploration/rollouts"), getattr(experiment.exploration, "seed", None)
             ),
+            "evaluation/pairs": experiment.sampling.seed,
         }.get(asset)
 
     def prompt_format(self, model: AskableModel | None = None) -> PromptFormat:
@@ -285,6 +290,55 @@ class Lab:
         model = None if verifier is None else verifier.model
         wanted = self.plan.models[iteration] if model is None else model_fingerprint(model)
         return self._loaded(wanted, lambda: self.model_path(iteration) if model is None else self.path_of(model))
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """What the experiment says of win rates.
+
+        Raises:
+            ExperimentError: when it says nothing.
+        """
+        if self.experiment.evaluation is None:
+            name = self.experiment.name
+            remedy = "docs/experiments.md shows the key evaluation"
+            raise ExperimentError(name, "this experiment compares no models", field="evaluation", remedy=remedy)
+        return self.experiment.evaluation
+
+    @property
+    def evaluation_plan(self) -> EvaluationPlan:
+        """Its fingerprints.
+
+        Raises:
+            ExperimentError: as ``evaluation``.
+        """
+        assert self.evaluation is not None
+        assert self.plan.evaluation is not None  # planned from the same experiment
+        return self.plan.evaluation
+
+    def writer(self, label: str) -> AskableModel:
+        """The model of that label, which writes responses.
+
+        Raises:
+            ModelError: for one of which there are recorded responses only.
+        """
+        return askable(compared_models(self.experiment, self.evaluation)[label])
+
+    def writer_format(self, label: str) -> PromptFormat:
+        """How it is spoken to."""
+        return self.prompt_format(self.writer(label))
+
+    def writer_engine(self, label: str) -> Engine:
+        """The engine with it; another model's engine is closed first."""
+        return self._loaded(self.evaluation_plan.models[label], lambda: self.path_of(self.writer(label)))
+
+    def judge_format(self, judge: ModelJudge) -> PromptFormat:
+        """How the model that a judge asks is spoken to."""
+        return self.prompt_format(judge.model)
+
+    def judge_engine(self, judge: ModelJudge) -> Engine:
+        """The engine with that model; another model's engine is closed first."""
+        model = judge.model or askable(self.experiment.model)
+        return self._loaded(self.evaluation_plan.judge_models[judge.called], lambda: self.path_of(model))
 
     def policy_path(self, step: int) -> Path:
         """The checkpoint folder of the policy after ``step`` steps of exploration; of the base model after 0.

@@ -12,57 +12,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ops.adapt.base import THRESHOLD_FIELDS, Adaptation
-from ops.builtin.sizes import RECIPES
 from ops.config import Experiment
+from ops.evaluation.plan import EvaluationPlan, plan_evaluation
+from ops.evaluation.settings import Evaluation
 from ops.exploration.settings import Exploration
 from ops.identity import fingerprint
-from ops.models import AskableModel, BuiltinModel, RecordedModel, askable
-from ops.prompts.base import PromptKind
-from ops.prompts.compact import CompactFormat
-from ops.prompts.text import TextFormat
+from ops.models import RecordedModel, askable
+from ops.plan_parts import (
+    CODE_VERSIONS,
+    model_fingerprint,
+    pool_fingerprint,
+    prompt_identity,
+    recorded_digest,
+    verification_pool_fingerprint,
+)
 from ops.tasks.rows import problem_file_digest
 from ops.verifiers.base import ModelVerifier
 
-CODE_VERSIONS = {
-    "problems": "1",
-    "base_model": "1",
-    "samples": "1",
-    "grades": "1",
-    "sampling_choices": "1",
-    "generations": "2",
-    "verifications": "2",
-    "scores": "1",
-    "verification_scores": "2",
-    "gap_metrics": "3",
-    "verifier_metrics": "3",
-    "calibration_bins": "2",
-    "threshold_sweeps": "1",
-    "verifier_pairs": "1",
-    "test_time_metrics": "2",
-    "finetune_data": "1",
-    "model": "1",
-    "diversity_metrics": "3",
-    "policy_shift": "1",
-    "iteration_changes": "2",
-    "problem_flips": "1",
-    "selection_metrics": "1",
-    "stopping_rules": "1",
-    "saturation": "1",
-    "report": "3",
-    "scaling_law": "1",
-    "cross_verification": "2",
-    "study_report": "3",
-    "arm_comparison": "2",
-    "arms_report": "2",
-    "policy": "1",
-    "rollouts": "1",
-    "training_dynamics": "2",
-    "evaluation": "1",
-    "exploration_comparison": "2",
-    "exploration_report": "1",
-    "bandit_regret": "2",
-}
-"""Bumped by hand when a step would compute something else from the same inputs."""
+__all__ = ["CODE_VERSIONS", "Plan", "make_plan", "model_fingerprint", "prompt_identity"]
 
 ITERATION_ASSETS = (
     "sampling_choices",  # with ``adapt`` only; no asset of the graph: the step that samples commits it
@@ -97,6 +64,9 @@ VERIFIER_ASSETS = ("verifier_metrics", "calibration_bins", "threshold_sweeps", "
 MEASURED_ASSETS = ("gap_metrics", *VERIFIER_ASSETS, "diversity_metrics", "policy_shift")
 """Tables that are estimated at every iteration with the experiment's statistics."""
 
+EVALUATION_ASSETS = ("pairs", "human_labels", "synthetic_judgements", "tuned_judgements", "win_rates")
+"""Of an experiment with ``evaluation``, in the order in which they are made; their names begin with ``evaluation/``."""
+
 EXPLORATION_ASSETS = ("policy", "rollouts", "training_dynamics", "evaluation")
 """Of an experiment with ``exploration``, in the order in which they are made; their names in plans, in the graph and on
 disk begin with ``exploration/``."""
@@ -109,6 +79,7 @@ ESTIMATED_ASSETS = (
     "saturation",
     "exploration/training_dynamics",
     "exploration/evaluation",
+    "evaluation/win_rates",
 )
 """All that draw from ``statistics.seed``."""
 
@@ -122,6 +93,11 @@ def measures(asset: str, iteration: int, iterations: int) -> bool:
 def exploration_asset(asset: str) -> str:
     """``policy`` -> ``exploration/policy``."""
     return f"exploration/{asset}"
+
+
+def evaluation_asset(asset: str) -> str:
+    """``pairs`` -> ``evaluation/pairs``."""
+    return f"evaluation/{asset}"
 
 
 def asset_name(asset: str, iteration: int | None = None) -> str:
@@ -146,6 +122,7 @@ class Plan:
         policies: of an experiment with ``exploration``, the model after so many steps of it: the base model after 0,
             then every snapshot, the last of which is the trained policy; empty without ``exploration``.
         policy_pools: of the same steps, the pool of single samples drawn from that model.
+        evaluation: of an experiment with ``evaluation``.
     """
 
     experiment: str
@@ -158,6 +135,7 @@ class Plan:
     base_logprob_pool: str
     policies: Mapping[int, str] = field(default_factory=dict)
     policy_pools: Mapping[int, str] = field(default_factory=dict)
+    evaluation: EvaluationPlan | None = None
 
     def verifier_model(self, label: str, iteration: int) -> str:
         """Fingerprint of the model that a model verifier asks at ``iteration``."""
@@ -182,11 +160,13 @@ def make_plan(experiment: Experiment) -> Plan:
     prints["base_model"] = _models_fingerprint(experiment, models[0], others)
     if experiment.exploration is not None:
         return _exploration_plan(experiment, experiment.exploration, prints, models[0], train_set, eval_set)
+    if experiment.evaluation is not None:
+        return _evaluation_plan(experiment, experiment.evaluation, prints, models[0], eval_set)
     sample_pools: list[str] = []
     pilot_pools: list[dict[float, str]] = []
     verification_pools: list[dict[str, str]] = []
     for k in range(experiment.iterations + 1):
-        sample_pools.append(_pool_fingerprint(experiment, models[k]))
+        sample_pools.append(pool_fingerprint(experiment, models[k]))
         pools = _verification_pools(experiment, others, models[k])
         verification_pools.append(pools)
         pilot_pools.append(_pilot_pools(experiment, models[k]))
@@ -258,7 +238,7 @@ def _exploration_plan(
         step: fingerprint("policy_snapshot", CODE_VERSIONS["policy"], {"step": step}, {"policy": policy})
         for step in exploration.snapshot_steps
     }
-    pools = {step: _pool_fingerprint(experiment, model) for step, model in policies.items()}
+    pools = {step: pool_fingerprint(experiment, model) for step, model in policies.items()}
     rollouts = add("rollouts", None, {"policy": policy})
     read = {"rollouts": rollouts, "base_samples": pools[0]}
     add("training_dynamics", {"statistics": statistics, "grader": grader}, read)
@@ -280,9 +260,31 @@ def _exploration_plan(
     )
 
 
+def _evaluation_plan(
+    experiment: Experiment, evaluation: Evaluation, prints: dict[str, str], reference: str, eval_set: str
+) -> Plan:
+    """Of an experiment with ``evaluation``."""
+    found, assets = plan_evaluation(experiment, evaluation, reference, eval_set)
+    prints |= {evaluation_asset(asset): value for asset, value in assets.items()}
+    prints["base_model"] = fingerprint("base_model", CODE_VERSIONS["base_model"], None, found.loaded())
+    words = {"name": experiment.name, "hypothesis": experiment.hypothesis}
+    prints["report"] = fingerprint("report", CODE_VERSIONS["report"], words, dict(prints))
+    return Plan(
+        experiment=experiment.name,
+        fingerprints=prints,
+        models=(reference,),
+        sample_pools=(found.sample_pools[experiment.model.shown],),
+        pilot_pools=({},),
+        verification_pools=({},),
+        verifier_models={},
+        base_logprob_pool=_base_logprob_pool(experiment, reference),
+        evaluation=found,
+    )
+
+
 def _pilot_pools(experiment: Experiment, model: str) -> dict[float, str]:
     temperatures = () if experiment.adapt is None else experiment.adapt.temperatures
-    return {value: _pool_fingerprint(experiment, model, value) for value in temperatures}
+    return {value: pool_fingerprint(experiment, model, value) for value in temperatures}
 
 
 def _decision_fingerprint(
@@ -342,13 +344,8 @@ def _verification_pools(experiment: Experiment, others: Mapping[str, str], gener
     for verifier in experiment.verifiers:
         if isinstance(verifier, ModelVerifier):
             model = verifier.model or askable(experiment.model)
-            about = {
-                "verifier": verifier.identity(),
-                "version": type(verifier).version,
-                "prompts": prompt_identity(experiment, model, verifier.prompt_kind),
-            }
-            asked = {"verifier_model": others.get(verifier.called, generator)}
-            pools[verifier.called] = fingerprint("verifications", CODE_VERSIONS["verifications"], about, asked)
+            asked = others.get(verifier.called, generator)
+            pools[verifier.called] = verification_pool_fingerprint(experiment, verifier, model, asked)
     return pools
 
 
@@ -471,20 +468,6 @@ def _finetune_data_fingerprint(experiment: Experiment, train_responses: str, sco
     )
 
 
-def _pool_fingerprint(experiment: Experiment, model: str, temperature: float | None = None) -> str:
-    """Of single samples: drawn from a model, at another temperature than the experiment's, or recorded in a file."""
-    if experiment.engine.replays:
-        return fingerprint("samples", CODE_VERSIONS["samples"], None, {"recorded": _recorded_digest(experiment)})
-    settings = experiment.sampling.model_dump(exclude={"n_train", "n_eval"})
-    settings |= {} if temperature is None else {"temperature": temperature}
-    about = {"sampling": settings, "prompts": prompt_identity(experiment, askable(experiment.model), "solve")}
-    return fingerprint("samples", CODE_VERSIONS["samples"], about, {"model": model})
-
-
-def _recorded_digest(experiment: Experiment) -> str:
-    return problem_file_digest(experiment.engine.path)
-
-
 def _problems_fingerprints(experiment: Experiment) -> tuple[str, str, str]:
     """Of the problems table, of the order of training problems, of the evaluation problems.
 
@@ -494,7 +477,7 @@ def _problems_fingerprints(experiment: Experiment) -> tuple[str, str, str]:
     if experiment.engine.replays:
         task = experiment.task
         settings = {"task": task, "version": type(task).version, "train_fraction": experiment.engine.train_fraction}
-        table = fingerprint("problems", code, settings, {"recorded": _recorded_digest(experiment)})
+        table = fingerprint("problems", code, settings, {"recorded": recorded_digest(experiment)})
         return table, table, table
     common = {"task": experiment.task, "version": type(experiment.task).version, "seed": problems.seed}
 
@@ -504,42 +487,19 @@ def _problems_fingerprints(experiment: Experiment) -> tuple[str, str, str]:
 
     train = one("train", problems.train_file, {"train_per_iteration": problems.train_per_iteration})
     evaluation = one("eval", problems.eval_file, {"eval": problems.eval})
+    if experiment.evaluation is not None:
+        return fingerprint("problems", code, None, {"eval": evaluation}), evaluation, evaluation
     table = fingerprint("problems", code, {"iterations": experiment.iterations}, {"train": train, "eval": evaluation})
     return table, train, evaluation
-
-
-def prompt_identity(experiment: Experiment, model: AskableModel, kind: PromptKind) -> Any:
-    """What of the wording decides what a model answers to one kind of prompt."""
-    if isinstance(model, BuiltinModel):
-        return CompactFormat.identity()
-    wording = TextFormat.identity(experiment.task, model.prompts, kind, experiment.prompts.folder)
-    return {"task": experiment.task, "wording": wording}
 
 
 def _generator_fingerprint(experiment: Experiment) -> str:
     """Of the base model; where there are only recorded responses, of their file, whatever it is called."""
     if isinstance(experiment.model, RecordedModel):
-        inputs = {"recorded": _recorded_digest(experiment)}
+        path = experiment.engine.path if experiment.evaluation is None else experiment.evaluation.responses
+        inputs = {"recorded": problem_file_digest(str(path))}
         return fingerprint("base_model", CODE_VERSIONS["base_model"], {"kind": "recorded"}, inputs)
     return model_fingerprint(experiment.model)
-
-
-def model_fingerprint(model: AskableModel) -> str:
-    """Identity of a model that is not fine-tuned here.
-
-    Raises:
-        ModelError: when a checkpoint folder or hub id cannot be read.
-    """
-    if isinstance(model, BuiltinModel):
-        recipe = RECIPES[model.recipe]
-        return fingerprint(
-            "base_model",
-            CODE_VERSIONS["base_model"],
-            {"model": model.model_dump(), "recipe_version": recipe.version},
-        )
-    from ops.checkpoints import checkpoint_fingerprint, locate_checkpoint
-
-    return checkpoint_fingerprint(locate_checkpoint(model))
 
 
 def _models_fingerprint(experiment: Experiment, base: str, others: Mapping[str, str]) -> str:

@@ -13,6 +13,9 @@ from typing import Any
 import polars as pl
 
 from ops.errors import ModelError
+from ops.evaluation.judges.base import ModelJudge
+from ops.evaluation.judges.bradley_terry import BradleyTerry
+from ops.evaluation.plan import compared_models, judging_model
 from ops.lab import Lab
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel, RegistryModel, askable
 from ops.storage.schemas import polars_schema
@@ -26,11 +29,15 @@ NUMBERS = "mindgap.json"
 def obtain_base_model(lab: Lab) -> StageResult:
     """Pretrain, or adopt, the model of iteration 0 and those that cross-verify, and commit the table ``models`` (GPU).
 
+    With ``evaluation``: the reference, the models that are compared with it, and those that judge.
+
     Raises:
         ModelError: when a checkpoint folder does not load, or cannot be trained with the experiment's settings.
     """
 
     def compute() -> pl.DataFrame:
+        if lab.experiment.evaluation is not None:
+            return pl.DataFrame(_evaluation_rows(lab), schema=polars_schema("models"))
         rows = [_row(lab, lab.experiment.model, lab.plan.models[0], "base")]
         seen = {lab.plan.models[0]}
         for i, model in lab.experiment.verifier_models():
@@ -40,9 +47,31 @@ def obtain_base_model(lab: Lab) -> StageResult:
                 seen.add(fingerprint)
         return pl.DataFrame(rows, schema=polars_schema("models"))
 
+    if lab.experiment.evaluation is not None:
+        _check_writers(lab)
+        _check_judges(lab)
     _check_choices(lab)
     _check_trainable(lab)
     return lab.materialise("models", "base_model", None, compute, model_metadata)
+
+
+def _evaluation_rows(lab: Lab) -> list[dict[str, Any]]:
+    """A row for every model that writes, under its label, and for those that only judge."""
+    plan = lab.evaluation_plan
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for label, writer in compared_models(lab.experiment, lab.evaluation).items():
+        fingerprint = plan.models[label]
+        if isinstance(writer, RecordedModel) or fingerprint not in seen:  # one file has the responses of all
+            role = "compared" if rows else "reference"
+            rows.append(_row(lab, writer, fingerprint, role) | {"model": label})
+            seen.add(fingerprint)
+    for judge in lab.evaluation.judges:
+        model = judging_model(lab.experiment, judge)
+        if model is not None and plan.judge_models[judge.called] not in seen:
+            rows.append(_row(lab, model, plan.judge_models[judge.called], "judge"))
+            seen.add(plan.judge_models[judge.called])
+    return rows
 
 
 def _row(lab: Lab, model: AskableModel | RecordedModel, fingerprint: str, role: str) -> dict[str, Any]:
@@ -170,15 +199,80 @@ def _row_without_training(
     return {name: known.get(name) for name in polars_schema("models")}
 
 
+def _check_writers(lab: Lab) -> None:
+    """Every model that writes can be spoken to, and no two of them are the same: their responses would be, too."""
+    label_of: dict[str, str] = {}
+    for label, model in compared_models(lab.experiment, lab.evaluation).items():
+        if isinstance(model, RecordedModel):
+            continue
+        lab.writer_format(label)
+        _check_tokenizer(model)
+        pool = lab.evaluation_plan.sample_pools[label]
+        if pool in label_of:
+            raise ModelError(
+                f"model {label}",
+                f"the same model as {label_of[pool]}, spoken to in the same way: it would write the same responses",
+                field="evaluation.models",
+                remedy="leave one of the two out, or give one of them other prompts (chat or few_shot)",
+            )
+        label_of[pool] = label
+
+
+def _check_judges(lab: Lab) -> None:
+    """Every model that judges can be spoken to; a reward model gives one number."""
+    from ops.checkpoints import locate_checkpoint
+    from ops.training.pretrained import configuration_of
+
+    for i, judge in enumerate(lab.evaluation.judges):
+        model = judging_model(lab.experiment, judge)
+        if model is None:
+            continue
+        _check_tokenizer(model)
+        if isinstance(judge, ModelJudge):
+            lab.judge_format(judge)
+        elif isinstance(model, FolderModel):
+            folder = locate_checkpoint(model)
+            labels = configuration_of(folder).num_labels
+            if labels != 1:
+                raise ModelError(
+                    str(folder),
+                    f"a classifier of {labels} labels; a reward model gives one number",
+                    field=f"evaluation.judges[{i}].path",
+                    remedy="take a sequence classifier with num_labels 1; a model that writes judges as pairwise, or "
+                    "as bradley_terry with a verifier",
+                )
+
+
+def _check_tokenizer(model: AskableModel) -> None:
+    """A folder without a tokenizer: transformers makes one up for some kinds of model, which knows no word."""
+    from ops.checkpoints import locate_checkpoint
+    from ops.engines.tokens import load_tokenizer
+
+    if isinstance(model, BuiltinModel):
+        return
+    folder = locate_checkpoint(model)
+    if not load_tokenizer(folder)("Problem", add_special_tokens=False)["input_ids"]:
+        raise ModelError(str(folder), "no tokenizer that knows a word", remedy="save the tokenizer with the model")
+
+
+def _asked_verifiers(lab: Lab) -> list[tuple[Any, Any]]:
+    """(verifier, model or None for the experiment's own) of verifiers, those of judges included."""
+    asked: list[tuple[Any, Any]] = [(item, getattr(item, "model", None)) for item in lab.experiment.verifiers]
+    if lab.experiment.evaluation is not None:
+        judges = lab.experiment.evaluation.judges
+        asked += [(judge.verifier, judge.model) for judge in judges if isinstance(judge, BradleyTerry)]
+    return asked
+
+
 def _check_choices(lab: Lab) -> None:
     """Each choice has to be one token of the model that is asked; better known before sampling."""
     from ops.checkpoints import locate_checkpoint
     from ops.engines.tokens import load_tokenizer
 
-    for verifier in lab.experiment.verifiers:
+    for verifier, asked in _asked_verifiers(lab):
         if not isinstance(verifier, ChoiceVerifier):
             continue
-        model = verifier.model or askable(lab.experiment.model)
+        model = asked or askable(lab.experiment.model)
         if isinstance(model, BuiltinModel):
             continue
         folder = locate_checkpoint(model)

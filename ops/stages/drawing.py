@@ -14,6 +14,7 @@ from ops.engines.base import Engine, SampleRequest, SamplingSettings
 from ops.engines.fitting import check_fits, usage_since
 from ops.errors import StorageError
 from ops.lab import Lab
+from ops.prompts.base import PromptFormat
 from ops.stages.chosen import Source
 from ops.stages.chunks import ChunkWriter
 from ops.stages.grading import grade_texts, grader_identity
@@ -72,18 +73,27 @@ def draw_missing(
     )
 
 
-def draw_asks(lab: Lab, load: Callable[[], Engine], source: Source, asks: Sequence[Ask], label: str) -> dict[str, Any]:
+def draw_asks(
+    lab: Lab,
+    load: Callable[[], Engine],
+    source: Source,
+    asks: Sequence[Ask],
+    label: str,
+    prompts: PromptFormat | None = None,
+) -> dict[str, Any]:
     """``draw_missing`` of any prompts, each with a number of its own, from any model (GPU).
 
     Args:
         load: gives the engine with the model of ``source``; not called where nothing is missing.
         label: said of the progress.
+        prompts: how that model is spoken to; None: as the experiment's own.
     """
     have = source_pool(lab, source).key_set()
     n_missing = count_missing(asks, source.pool, have)
     numbers: dict[str, Any] = {"drawn": n_missing, "reused_samples": sum(ask.n for ask in asks) - n_missing}
     if n_missing:
-        numbers |= _draw(lab, load, source, asks, have, n_missing, label)
+        stop = (prompts or lab.prompt_format()).solve_stop
+        numbers |= _draw(lab, load, source, asks, have, n_missing, label, stop)
     return numbers
 
 
@@ -95,9 +105,10 @@ def _draw(
     have: KeySet,
     n_missing: int,
     label: str,
+    stop: tuple[str, ...],
 ) -> dict[str, Any]:
-    sampling, prompts, pool = lab.experiment.sampling, lab.prompt_format(), source_pool(lab, source)
-    settings = SamplingSettings(source.temperature, sampling.top_p, sampling.max_tokens, prompts.solve_stop)
+    sampling, pool = lab.experiment.sampling, source_pool(lab, source)
+    settings = SamplingSettings(source.temperature, sampling.top_p, sampling.max_tokens, stop)
     engine = load()
     check_fits(engine, (ask.prompt for ask in asks), settings.max_tokens)
     asked: dict[int, tuple[Missing, int]] = {}  # by request: what it draws, and how many are still to come
@@ -184,7 +195,13 @@ def drawn_responses(lab: Lab, iteration: int, source: Source, problems: Sequence
 
 
 def pool_responses(
-    lab: Lab, source: Source, problems: Sequence[Problem], counts: Sequence[int], model: str, where: str
+    lab: Lab,
+    source: Source,
+    problems: Sequence[Problem],
+    counts: Sequence[int],
+    model: str,
+    where: str,
+    prompts: PromptFormat | None = None,
 ) -> Iterator[pl.DataFrame]:
     """``drawn_responses`` with a number of responses for each problem.
 
@@ -192,8 +209,9 @@ def pool_responses(
         counts: the first so many samples of each problem.
         model: fingerprint of the model that drew them.
         where: for the error.
+        prompts: how that model is spoken to; None: as the experiment's own.
     """
-    prompts = lab.prompt_format()
+    prompts = prompts or lab.prompt_format()
     wanted = pl.DataFrame(
         {
             "position": list(range(len(problems))),

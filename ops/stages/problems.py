@@ -11,10 +11,15 @@ import polars as pl
 from ops.builtin.sizes import RECIPES, Recipe
 from ops.config import Experiment
 from ops.errors import DatasetError
+from ops.evaluation.plan import compared_models, judging_model
+from ops.evaluation.responses import read_responses
+from ops.evaluation.settings import Evaluation
 from ops.lab import Lab
 from ops.models import BuiltinModel, FolderModel, HubModel
 from ops.recorded import read_recorded
 from ops.storage.schemas import polars_schema
+from ops.tasks import category_of
+from ops.tasks.rows import read_problem_file
 from ops.types import Problem, Split, StageResult
 
 
@@ -36,6 +41,8 @@ def all_problems(lab: Lab) -> list[Problem]:
     """Evaluation problems, then the training problems of iterations 0..iterations, each iteration its own."""
     config, task = lab.experiment.problems, lab.experiment.task
     per = config.train_per_iteration
+    if lab.experiment.evaluation is not None:
+        return _evaluated(lab.experiment, lab.experiment.evaluation)
     if lab.experiment.engine.replays:
         evaluation, training = check_problem_files(lab.experiment)
         return [*evaluation, *(_of_iteration(problem, 0) for problem in training)]
@@ -61,19 +68,49 @@ def check_problem_files(experiment: Experiment) -> tuple[list[Problem], list[Pro
         posed = list({item.problem.problem_id: item.problem for item in responses}.values())
         evaluation, training = ([p for p in posed if p.split == split] for split in ("eval", "train"))
         return _disjoint(experiment, evaluation, training, experiment.engine.path, "engine.path")
+    if experiment.evaluation is not None:
+        reads = config.eval_file is not None or experiment.evaluation.responses is not None
+        return (_evaluated(experiment, experiment.evaluation) if reads else []), []
     if config.train_file is None or config.eval_file is None:
         return [], []
-    from ops.tasks.rows import read_problem_file
-
     count = config.train_per_iteration * (experiment.iterations + 1)
     evaluation = _first(read_problem_file(task, config.eval_file, "eval"), config.eval, config.eval_file, "eval")
     training = read_problem_file(task, config.train_file, "train")
     training = _first(training, count, config.train_file, "train_per_iteration")
     for path, problems in ((config.eval_file, evaluation), (config.train_file, training)):
-        for line, problem in enumerate(problems, start=1):  # a problem a line, no line blank
-            for recipe in _builtin_recipes(experiment):
-                recipe.check_row(problem, f"{path}:{line}")
+        _check_rows(experiment, path, problems)
     return _disjoint(experiment, evaluation, training, config.eval_file, "problems.eval_file")
+
+
+def _check_rows(experiment: Experiment, path: str, problems: Sequence[Problem]) -> None:
+    for line, problem in enumerate(problems, start=1):  # a problem a line, no line blank
+        for recipe in _builtin_recipes(experiment):
+            recipe.check_row(problem, f"{path}:{line}")
+
+
+def _evaluated(experiment: Experiment, evaluation: Evaluation) -> list[Problem]:
+    """The problems of an experiment with ``evaluation``: to evaluate only, from a file or the task's own.
+
+    Of responses written elsewhere every row is read, so that a bad one is known before anything is judged.
+    """
+    config, task = experiment.problems, experiment.task
+    if config.eval_file is None:
+        problems = task.generate("eval", config.eval, config.seed)
+    else:
+        problems = _first(read_problem_file(task, config.eval_file, "eval"), config.eval, config.eval_file, "eval")
+        _check_rows(experiment, config.eval_file, problems)
+        _disjoint(experiment, problems, [], config.eval_file, "problems.eval_file")
+    without = [problem.problem_id for problem in problems if category_of(problem) is None]
+    if evaluation.strata == "category" and without:
+        raise DatasetError(
+            config.eval_file or f"task {task.name}",
+            f"{len(without)} of {len(problems)} problems have no category, e.g. {without[0]}",
+            field="evaluation.strata",
+            remedy="give every row its category, or take strata: none",
+        )
+    if evaluation.responses is not None:
+        read_responses(evaluation.responses, problems, tuple(compared_models(experiment, evaluation)))
+    return problems
 
 
 def _disjoint(
@@ -117,8 +154,12 @@ def overlap(experiment: Experiment, evaluation: Sequence[Problem], training: Seq
 
 
 def _models(experiment: Experiment) -> list[Any]:
-    """The generator and the models that only verify."""
-    return [experiment.model, *(model for _, model in experiment.verifier_models())]
+    """The generator, the models that are compared with it, and those that only verify or judge."""
+    models: list[Any] = [experiment.model, *(model for _, model in experiment.verifier_models())]
+    if experiment.evaluation is not None:
+        models += [compared.model for compared in experiment.evaluation.models]
+        models += [judging_model(experiment, judge) for judge in experiment.evaluation.judges]
+    return models
 
 
 def _builtin_recipes(experiment: Experiment) -> list[Recipe]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from ops.engines.base import Engine
 from ops.engines.fitting import Fitting, usage_since
 from ops.identity import short_hash
 from ops.lab import Lab
 from ops.plan import asset_name
+from ops.prompts.base import PromptFormat
 from ops.stages.chunks import ChunkWriter
 from ops.stages.problems import problems_of
 from ops.storage.keys import KeySet
@@ -55,7 +57,9 @@ def verify_responses(lab: Lab, iteration: int) -> dict[str, Any]:
             owed = sum(len(_missing(items, have)) for items in blocks)
         if owed:
             blocks = _blocks(lab, iteration, verifier, problems)
-            numbers |= _score(lab, iteration, verifier, blocks, have, owed, pool)
+            engine, prompts = lab.engine(iteration, verifier), lab.prompt_format(verifier.model)
+            what = f"iteration {iteration}: verifying by {verifier.called}"
+            numbers |= _score(lab, verifier, engine, prompts, blocks, have, owed, pool, verifier.called, what)
         numbers["scored"] += owed
     return numbers
 
@@ -134,22 +138,54 @@ def verify_items(
     have = pool.key_set()
     owed = sum(len(_missing(items, have)) for items in blocks)
     if owed:
-        _score(lab, iteration, verifier, blocks, have, owed, pool, what)
+        engine, prompts = lab.engine(iteration, verifier), lab.prompt_format(verifier.model)
+        what = f"iteration {iteration}: {what} by {verifier.called}"
+        _score(lab, verifier, engine, prompts, blocks, have, owed, pool, verifier.called, what)
     return owed
+
+
+def verify_missing(
+    lab: Lab,
+    verifier: ModelVerifier,
+    load: Callable[[], Engine],
+    prompts: Callable[[], PromptFormat],
+    pool: Pool,
+    items: list[VerificationItem],
+    label: str,
+) -> dict[str, Any]:
+    """Score what of some items, from wherever, is not in a pool of verifications yet (GPU).
+
+    Args:
+        load, prompts: give the engine with the model that verifies, and how it is spoken to; not called where nothing
+            is missing.
+        label: what progress and numbers call the verifier.
+
+    Returns:
+        how many were ``scored``, and what that took.
+    """
+    have = pool.key_set()
+    missing = _missing(items, have)
+    numbers: dict[str, Any] = {"scored": len(missing)}
+    if missing:
+        what = f"judging by {label}"
+        numbers |= _score(lab, verifier, load(), prompts(), [missing], have, len(missing), pool, label, what)
+    return numbers
 
 
 def _score(
     lab: Lab,
-    iteration: int,
     verifier: ModelVerifier,
+    asked: Engine,
+    prompts: PromptFormat,
     blocks: Iterable[list[VerificationItem]],
     have: KeySet,
     owed: int,
     pool: Pool,
-    doing: str = "verifying",
+    label: str,
+    what: str,
 ) -> dict[str, Any]:
     """Ask for the ``owed`` verifications that are missing and commit what comes."""
-    engine, prompts = Fitting(lab.engine(iteration, verifier)), lab.prompt_format(verifier.model)
+    engine = Fitting(asked)
 
     def commit(rows: list[Row], hurry: threading.Event) -> None:
         columns = dict(zip(VERIFICATION_SCHEMA, zip(*rows, strict=True), strict=True))
@@ -169,11 +205,10 @@ def _score(
                 done += len(finished)
                 last = time.monotonic()  # what the commits took is nobody's cost
                 rate = done / (last - start)
-                what = f"iteration {iteration}: {doing} by {verifier.called}"
                 lab.progress(what, done, owed, {"responses/s": rate})
     seconds = time.monotonic() - start
-    numbers = {f"{verifier.called}_seconds": seconds, f"{verifier.called}_responses_per_second": owed / seconds}
-    numbers |= {f"{verifier.called}_{name}": value for name, value in usage_since(engine, before).items()}
+    numbers = {f"{label}_seconds": seconds, f"{label}_responses_per_second": owed / seconds}
+    numbers |= {f"{label}_{name}": value for name, value in usage_since(engine, before).items()}
     if engine.n_refused:
-        numbers[f"{verifier.called}_prompts_that_do_not_fit"] = engine.n_refused
+        numbers[f"{label}_prompts_that_do_not_fit"] = engine.n_refused
     return numbers

@@ -252,7 +252,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "kept": "BOOLEAN",  # the weights of this step became the model
     },
     "models": {
-        "role": "VARCHAR",  # base, finetuned, or verifier: another model that verifies
+        "role": "VARCHAR",  # base, finetuned, policy, verifier (another model that verifies), reference ...
         "model": "VARCHAR",  # its name in tables and figures
         "generates_iteration": "INTEGER",
         "model_fingerprint": "VARCHAR",
@@ -419,6 +419,88 @@ COLUMNS: dict[str, dict[str, str]] = {
         **_interval("regret"),  # cumulative pseudo-regret; the interval resamples runs
         "bound": "DOUBLE",  # what theory says, up to a constant; NULL where it says nothing
         "distinct_outcomes": "DOUBLE",  # seen so far
+    },
+    "pairs": {
+        "pair_id": "VARCHAR",  # of the problem, both models and both texts: a label belongs to exactly this pair
+        "problem_id": "VARCHAR",
+        "category": "VARCHAR",  # of the problem; NULL where it has none
+        "model": "VARCHAR",  # label
+        "reference": "VARCHAR",  # label; NULL where a response is judged by itself (accuracy)
+        "sample_index": "INTEGER",
+        "response": "VARCHAR",
+        "reference_response": "VARCHAR",
+        "response_id": "VARCHAR",
+        "reference_response_id": "VARCHAR",
+        "is_identical": "BOOLEAN",  # the same text twice: a tie, which nobody is asked about
+        "shown_first": "VARCHAR",  # model or reference: whose response labellers see as A
+    },
+    "synthetic_judgements": {
+        "pair_id": "VARCHAR",
+        "model": "VARCHAR",
+        "judge": "VARCHAR",
+        "score": "DOUBLE",  # higher: the model's response is better (correct); NULL: could not be read
+        "score_shown_first": "DOUBLE",  # with the model's response shown first; NULL of judges that see one at a time
+        "score_shown_second": "DOUBLE",
+        "reward": "DOUBLE",  # of the model's response; NULL of pairwise judges
+        "reference_reward": "DOUBLE",
+        "transcript": "VARCHAR",  # JSON list: what the judge wrote, in both orders
+        "n_tokens": "INTEGER",
+        "judge_model": "VARCHAR",  # fingerprint; of a tuned judge that of the copy that never saw this model's labels
+    },
+    "human_labels": {
+        "pair_id": "VARCHAR",
+        "model": "VARCHAR",
+        "annotator": "VARCHAR",  # gold: the grader; identical: nobody was asked
+        "label": "DOUBLE",  # 1: the model's response is better (correct), 0: worse, 0.5: a tie
+        "wave": "INTEGER",  # which export asked for it; NULL: none did
+        "stratum": "VARCHAR",  # within which it was drawn at random; NULL: among all pairs of the model
+        "source": "VARCHAR",  # file and line
+        "comment": "VARCHAR",
+    },
+    "win_rates": {
+        "model": "VARCHAR",
+        "reference": "VARCHAR",  # NULL: accuracy
+        "quantity": "VARCHAR",  # win_rate, accuracy, gap
+        "estimator": "VARCHAR",  # human, synthetic, control_variate, cross_fitted
+        "judge": "VARCHAR",  # NULL: none (human); several at once: their labels joined by " + "
+        **_value(),  # score interval
+        "standard_error": "DOUBLE",
+        "t_low": "DOUBLE",  # value plus and minus t standard errors
+        "t_high": "DOUBLE",
+        "bootstrap_low": "DOUBLE",  # resamples problems
+        "bootstrap_high": "DOUBLE",
+        "is_biased": "BOOLEAN",  # synthetic judgements alone
+        "n_pairs": "INTEGER",
+        "n_labelled": "INTEGER",
+        "n_problems": "INTEGER",  # labelled
+        "n_excluded": "INTEGER",  # pairs without a judgement, where that is allowed
+        "coefficient": "DOUBLE",  # alpha; NULL with several judges
+        "correlation": "DOUBLE",  # rho of labels and judgements (multiple R with several judges)
+        "saving": "DOUBLE",  # labels saved: 1 - variance / variance of the human estimate, as estimated
+        "saving_low": "DOUBLE",
+        "saving_high": "DOUBLE",
+        "predicted_saving": "DOUBLE",  # rho^2 (1 - n/N)
+        "saving_without_limit": "DOUBLE",  # rho^2: with unlabelled pairs without end, as the paper prints it
+        "human_labels_equal": "DOUBLE",  # labels that the human estimate would need for this standard error
+    },
+    "judge_metrics": {
+        "model": "VARCHAR",  # NULL: all models together
+        "judge": "VARCHAR",
+        "metric": "VARCHAR",  # position_bias, order_agreement, agreement, auroc, correlation, mean_score ...
+        **_value(),
+        "n_pairs": "INTEGER",
+    },
+    "label_curves": {
+        "model": "VARCHAR",
+        "quantity": "VARCHAR",
+        "estimator": "VARCHAR",
+        "judge": "VARCHAR",
+        "n_labels": "INTEGER",
+        "squared_error": "DOUBLE",  # against the estimate from all labels, mean over redraws
+        "squared_error_low": "DOUBLE",
+        "squared_error_high": "DOUBLE",
+        "predicted": "DOUBLE",  # the variance that theory gives
+        "n_redraws": "INTEGER",
     },
     "findings": {
         "finding": "VARCHAR",  # e.g. 2a: which of the paper's findings (2412.02674)

@@ -1,7 +1,8 @@
 """The user's own problems: rows of ``problem`` and ``answer``, graded by a grader named in the experiment file.
 
 A row may also have ``problem_id`` (else one is made from its words), ``aliases`` (further right
-answers) and ``data`` (what the grader needs: ``numbers`` and ``target``, or ``puzzle``).
+answers), ``category`` (a text; win rates may be estimated within it) and ``data`` (what the grader
+needs: ``numbers`` and ``target``, or ``puzzle``).
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from ops.graders.numeric import PREFIX, Numeric, read_number
 from ops.graders.traced import Span
 from ops.tasks.base import Task
 from ops.tasks.grids import CELLS, EMPTY
-from ops.tasks.rows import MAX_ID_CHARS, check_keys, checked_text, content_hash, text_field
+from ops.tasks.rows import category_field, check_keys, checked_text, content_hash, id_of, text_field
 from ops.types import Grade, Problem, Split
 from ops.variants import FromList, Strict
 
 GraderName = Literal["numeric", "math", "exact", "expression", "countdown", "sudoku", "label"]
 
 MAX_ANSWER_CHARS = 2_000
-_KEYS = ("problem_id", "problem", "answer", "aliases", "data")
+_KEYS = ("problem_id", "problem", "answer", "aliases", "category", "data")
+_NO_CONTENT = ("problem", "aliases", "category")
+"""What of ``Problem.data`` poses nothing beside the problem's words."""
 _WITHOUT_ANSWER = ("countdown", "sudoku", "label")
 _REMEDY = 'write rows such as {"problem": "What is 6 * 3?", "answer": "18"}'
 _DATA_REMEDY = {
@@ -87,7 +90,7 @@ class Jsonl(Task):
         return None
 
     def content_key(self, problem: Problem) -> str:
-        needed = {key: value for key, value in problem.data.items() if key not in ("problem", "aliases")}
+        needed = {key: value for key, value in problem.data.items() if key not in _NO_CONTENT}
         text = str(problem.data["problem"])
         return f"jsonl-{content_hash(f'{text} {json.dumps(needed, sort_keys=True)}' if needed else text)}"
 
@@ -99,8 +102,9 @@ class Jsonl(Task):
         if aliases is not None and not isinstance(aliases, list):
             raise DatasetError(where, "expected a list of texts", field="aliases", remedy='write "aliases": ["18.0"]')
         others = [self._checked_answer(alias, "aliases", where) for alias in aliases or ()]
-        data = {**self._data(row, where), "problem": text, **({"aliases": others} if others else {})}
-        return Problem(_id_of(row, text, where), self.name, split, data, answer)
+        about = {"problem": text, **({"aliases": others} if others else {}), **category_field(row, where, _REMEDY)}
+        data = {**self._data(row, where), **about}
+        return Problem(id_of("jsonl", row, text, where), self.name, split, data, answer)
 
     def _answer(self, row: Mapping[str, Any], where: str) -> str | None:
         if row.get("answer") is None:
@@ -129,6 +133,7 @@ class Jsonl(Task):
         if not isinstance(data, dict):
             raise DatasetError(where, "expected an object", field="data", remedy=remedy)
         taken = sorted({"problem", "aliases"} & set(data))
+        taken += ["category"] if row.get("category") is not None and "category" in data else []
         if taken:
             raise DatasetError(where, f"{taken[0]} is a field of the row itself", field="data", remedy="rename it")
         problem = {"countdown": _countdown_problem, "sudoku": _sudoku_problem}.get(self.grader, lambda _: "")(data)
@@ -169,15 +174,6 @@ class Jsonl(Task):
 
     def _shown(self, item: Worked) -> Problem:
         return Problem(f"jsonl-{content_hash(item.problem)}", self.name, "train", {"problem": item.problem.strip()})
-
-
-def _id_of(row: Mapping[str, Any], text: str, where: str) -> str:
-    value = row.get("problem_id")
-    if value is None:
-        return f"jsonl-{content_hash(text)}"
-    if type(value) is int:
-        return str(value)
-    return checked_text(value, "problem_id", where, "write a short text or an integer", MAX_ID_CHARS)
 
 
 def _countdown_problem(data: Mapping[str, Any]) -> str:

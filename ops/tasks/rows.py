@@ -20,6 +20,7 @@ MAX_LINE_BYTES = 1_000_000
 MAX_TEXT_CHARS = 50_000
 """Of one text field; the longest of the public datasets have a fifth of that."""
 MAX_ID_CHARS = 200
+MAX_CATEGORY_CHARS = 100
 SETTLED_NS = 2_000_000_000
 """Age from which on every later change gives a file another time: clocks of file systems tick at most so slowly."""
 _BOM = b"\xef\xbb\xbf"
@@ -152,6 +153,31 @@ def checked_text(value: Any, field: str, where: str, remedy: str, longest: int =
             remedy="shorten it, or drop the row",
         )
     return value.strip()
+
+
+def id_of(task: str, row: Mapping[str, Any], text: str, where: str) -> str:
+    """The row's ``problem_id``, or one that is made of the problem's words.
+
+    Raises:
+        DatasetError: where it is neither a short text nor an integer.
+    """
+    value = row.get("problem_id")
+    if value is None:
+        return f"{task}-{content_hash(text)}"
+    if type(value) is int:
+        return str(value)
+    return checked_text(value, "problem_id", where, "write a short text or an integer", MAX_ID_CHARS)
+
+
+def category_field(row: Mapping[str, Any], where: str, remedy: str) -> dict[str, str]:
+    """``{"category": ...}`` of a row that names one, else nothing.
+
+    Raises:
+        DatasetError: where it is no text.
+    """
+    if row.get("category") is None:
+        return {}
+    return {"category": checked_text(row["category"], "category", where, remedy, MAX_CATEGORY_CHARS)}
 
 
 def content_hash(text: str) -> str:

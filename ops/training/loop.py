@@ -45,16 +45,20 @@ def train(
     work: Path,
     progress: Progress,
     label: str,
+    section: str = "training",
 ) -> FinetuneResult:
     """Train ``model`` in place; checkpoints go to ``work`` and are resumed from there.
 
     Dropout of the model's own is switched off: what a token's loss is must not hang on how a batch is cut.
 
+    Args:
+        section: of the experiment file, where the settings stand.
+
     Raises:
         ModelError: when the loss or the gradient is no longer finite, or the device or the model does not fit the
             settings.
     """
-    check_precision(model.device.type, settings.precision)
+    check_precision(model.device.type, settings.precision, section)
     with without_dropout(model):
         adapted = None
         if settings.lora is not None:
@@ -62,7 +66,7 @@ def train(
 
             adapted = add_adapters(model, settings.lora, label)
         with recomputed_activations(model, settings.activation_checkpointing):
-            result = _Run(model, objective, settings, replay, pad_id, work, progress, label).to_the_end()
+            result = _Run(model, objective, settings, replay, pad_id, work, progress, label, section).to_the_end()
         if adapted is not None:
             from ops.training.lora import merge_adapters
 
@@ -101,11 +105,12 @@ class _Run:
         work: Path,
         progress: Progress,
         label: str,
+        section: str,
     ) -> None:
         import torch
 
         self.model, self.objective, self.settings, self.replay = model, objective, settings, replay
-        self.pad_id, self.work, self.progress, self.label = pad_id, work, progress, label
+        self.pad_id, self.work, self.progress, self.label, self.section = pad_id, work, progress, label, section
         self.steps, self.own, self.replayed = count_steps(objective.n_examples, settings)
         self.share = self.replayed / (self.own + self.replayed)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -156,11 +161,11 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         chosen = examples_of_step(step, self.own, self.objective.n_examples, settings.seed)
         loss, tokens = self.objective.backward(chosen, 1.0 - self.share)
-        check_finite("loss", loss, step, self.label)
+        check_finite("loss", loss, step, self.label, self.section)
         if self.replay is not None and self.replayed:
             tokens += self._replay(self.replay, step)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, settings.clip_norm))
-        check_finite("norm of the gradient", norm, step, self.label)
+        check_finite("norm of the gradient", norm, step, self.label, self.section)
         self.optimizer.step()
         self.state.add_step(loss, tokens, max(1, self.steps // settings.epochs))
         return loss, rate
@@ -177,13 +182,13 @@ class _Run:
             max_tokens=self.settings.tokens_per_micro_batch,
             precision=self.settings.precision,
         )
-        check_finite("loss of the replayed documents", loss, step, self.label)
+        check_finite("loss of the replayed documents", loss, step, self.label, self.section)
         return sum(len(document.ids) for document in again)
 
     def _validate(self, step: int) -> tuple[float, int]:
         """The validation loss and its number of problems; the best weights are kept where the run may stop early."""
         loss, tokens = self.objective.validate()
-        check_finite("validation loss", loss, step, self.label)
+        check_finite("validation loss", loss, step, self.label, self.section)
         self.state.forward_tokens += tokens
         if self.state.add_validation(step, loss) and self.settings.patience is not None:
             self.best = {name: value.clone() for name, value in trained(self.model).items()}

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ops.engines.base import Engine
 from ops.prompts.base import PromptFormat, PromptKind
-from ops.types import Verification
+from ops.types import Completion, Problem, Verification
 from ops.verifiers.base import VerificationItem
 from ops.verifiers.bracket import Bracket, Match, Said
 from ops.verifiers.writing import WritingVerifier
@@ -79,14 +79,13 @@ class Tournament(WritingVerifier):
                 for order in (0, 1) if self.both_orders else (0,):
                     first, second = (a, b) if order == 0 else (b, a)
                     asked.append((match, order))
-                    questions.append(prompts.tournament(a.problem, first.response, second.response))
+                    questions.append(question_in_order(prompts, a.problem, a.response, b.response, order))
                     identities.append(f"{first.identity}|{second.identity}|{bracket.round}")
         if questions:
             for group in self.ask(engine, prompts, questions, identities):
                 for index, completion in group:
                     match, order = asked[index]
-                    preferred = prompts.parse_tournament(completion.text, completion.finish_reason == "stop")
-                    match.said[order] = _said(preferred, order)
+                    match.said[order] = said_in_order(prompts, completion, order)
                     match.texts[order] = completion.text
                     match.n_tokens += completion.n_tokens
         for bracket, matches in rounds:
@@ -98,8 +97,14 @@ class Tournament(WritingVerifier):
         return Verification(score, self.verdict_of(score), transcript, bracket.n_tokens[i])
 
 
-def _said(preferred: Literal["first", "second"] | None, order: int) -> Said:
-    """What a comparison says from the side of ``a``, which was shown first in order 0."""
+def question_in_order(prompts: PromptFormat, problem: Problem, a: str, b: str, order: int) -> str:
+    """The prompt that compares two responses: ``a`` is shown first in order 0, second in order 1."""
+    return prompts.tournament(problem, *((a, b) if order == 0 else (b, a)))
+
+
+def said_in_order(prompts: PromptFormat, completion: Completion, order: int) -> Said:
+    """What the answer to ``question_in_order`` says, from the side of ``a``."""
+    preferred = prompts.parse_tournament(completion.text, completion.finish_reason == "stop")
     if preferred is None:
         return "unparseable"
     return "self" if (preferred == "first") == (order == 0) else "opponent"

@@ -15,6 +15,22 @@ from ops.variants import Seed
 from ops.verifiers.base import ModelVerifier, VerificationItem, positions_by_text
 
 
+def answers(
+    engine: Engine, settings: SamplingSettings, questions: Sequence[str], seeds: Sequence[int]
+) -> Iterator[list[tuple[int, Completion]]]:
+    """Yield groups of (index of the question, what the model wrote), each question exactly once, in any order.
+
+    Args:
+        questions: complete prompts; equal ones share their prefill and get answers of their own.
+        seeds: one for each question.
+    """
+    by_prompt = positions_by_text(questions)
+    indices = list(by_prompt.values())
+    requests = [SampleRequest(prompt, tuple(seeds[index] for index in group)) for prompt, group in by_prompt.items()]
+    for done in engine.sample(requests, settings):
+        yield [(indices[request][place], completion) for request, place, completion in done]
+
+
 class WritingVerifier(ModelVerifier):
     """Base: a verifier that samples a text and reads its judgement from it. Its fields say how the text is sampled."""
 
@@ -38,14 +54,7 @@ class WritingVerifier(ModelVerifier):
             identities: one for each question, different where the prompts are equal; it seeds the answer.
         """
         settings = SamplingSettings(self.temperature, self.top_p, self.max_tokens, prompts.check_stop)
-        by_prompt = positions_by_text(questions)
-        indices = list(by_prompt.values())
-        requests = [
-            SampleRequest(prompt, tuple(seed_of(identities[index], self.purpose) for index in group))
-            for prompt, group in by_prompt.items()
-        ]
-        for done in engine.sample(requests, settings):
-            yield [(indices[request][place], completion) for request, place, completion in done]
+        yield from answers(engine, settings, questions, [seed_of(identity, self.purpose) for identity in identities])
 
 
 class SampledVerifier(WritingVerifier):
