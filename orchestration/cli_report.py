@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ops.errors import ExperimentError, StorageError
+from ops.kinds import Kind, kind_of
 from ops.lab import PROJECT, Lab, home_folder, named_experiment
 from ops.plan import make_plan
 from ops.storage.atomic import write_text_atomically
@@ -25,17 +26,17 @@ def show_report(names: list[str], *, next_steps: bool = True) -> None:
         ExperimentError: when a file cannot be used.
         StorageError: when nothing is measured yet.
     """
-    from ops.reporting.exploration_summary import ExplorationSummary
     from ops.reporting.table import terminal_report, terminal_table
     from ops.stages.report import summary_of
 
-    summaries = [summary_of(_bench(name)) for name in names]
+    labs = [_bench(name) for name in names]
+    summaries = [summary_of(lab) for lab in labs]
     for name, summary in zip(names, summaries, strict=True):
         if not summary.is_measured:
             raise StorageError(f"experiment {name}", "has no results yet", remedy=f"mindgap run {name}")
     _console().print(terminal_report(summaries[0]) if len(summaries) == 1 else terminal_table(summaries))
     if next_steps:
-        click.echo("\n".join(_next_steps(names, {isinstance(item, ExplorationSummary) for item in summaries})))
+        click.echo("\n".join(_next_steps(names, {kind_of(lab.experiment) for lab in labs})))
 
 
 def write_page(name: str, path: Path) -> None:
@@ -68,6 +69,11 @@ def show_comparison(names: list[str], iteration: int | None, html: Path | None) 
     from ops.reporting.summary import summarise
 
     labs = [_bench(name) for name in names]
+    for lab in labs:
+        if kind_of(lab.experiment) == "evaluation":
+            problem = f"{lab.experiment.name} compares models itself: it has no iterations to compare with others"
+            remedy = f"leave it out; `mindgap report {lab.experiment.name}` shows its models side by side"
+            raise ExperimentError("mindgap compare", problem, remedy=remedy)
     if any(lab.experiment.exploration is not None for lab in labs):
         _show_policies(labs, iteration, html)
         return
@@ -136,16 +142,24 @@ def _write(path: Path, text: str) -> None:
         ) from None
 
 
-def _next_steps(names: list[str], kinds: set[bool]) -> list[str]:
-    """``kinds``: whether there are experiments with exploration (True) and without (False)."""
+WHERE: dict[Kind, tuple[str, str]] = {
+    "loop": ("iterations", "gap_metrics"),
+    "exploration": ("steps", "policy_evaluation"),
+    "evaluation": ("labels", "win_rates"),
+}
+"""By kind of experiment: what MLflow draws its metrics over, and the table to look at first."""
+
+
+def _next_steps(names: list[str], found: set[Kind]) -> list[str]:
+    """``found``: kinds of experiments among them."""
     home = home_folder()
     lines = ["", "Where to look next:"]
     for name in names:
         page = home / "reports" / f"{name}.html"
         if page.is_file():
             lines.append(f"  {_short(page):<50} the page: plots, examples, where each number comes from")
-    over = " and ".join({False: "iterations", True: "steps"}[kind] for kind in sorted(kinds))
-    tables = [{False: "gap_metrics", True: "policy_evaluation"}[kind] for kind in sorted(kinds)]
+    kinds = [where for kind, where in WHERE.items() if kind in found]
+    over, tables = " and ".join(words for words, _ in kinds), [table for _, table in kinds]
     places = {
         "make ui": "the asset graph on http://127.0.0.1:3000",
         "make mlflow": f"metrics over {over}, model versions",

@@ -17,6 +17,7 @@ import polars as pl
 
 from ops.reporting import asset_drawings as one
 from ops.reporting import asset_drawings_changes as several
+from ops.reporting import asset_drawings_evaluation as evaluation
 from ops.reporting import asset_drawings_exploration as exploration
 from ops.reporting import dynamics_plots
 from ops.storage.atomic import atomic_file
@@ -51,6 +52,10 @@ PLOTS: dict[str, Callable[[Any, Any], bool]] = {
     "rollouts": exploration.rollouts,
     "training_dynamics": dynamics_plots.training_dynamics,
     "policy_evaluation": exploration.policy_evaluation,
+    "pairs": evaluation.pairs,
+    "human_labels": evaluation.human_labels,
+    "synthetic_judgements": evaluation.synthetic_judgements,
+    "win_rates": evaluation.win_rates,
 }
 """By table: draws into matplotlib's axes; False where there is nothing to show."""
 
@@ -63,6 +68,7 @@ TABLE_OF = {
     "scaling_law": "scaling_laws",
     "policy": "policy_steps",
     "evaluation": "policy_evaluation",
+    "tuned_judgements": "synthetic_judgements",
 }
 """Tables of the assets that are not called like their table."""
 

@@ -9,10 +9,12 @@ from ops.models import BuiltinModel
 from ops.plan import (
     CODE_VERSIONS,
     ESTIMATED_ASSETS,
+    EVALUATION_ASSETS,
     EXPLORATION_ASSETS,
     ITERATION_ASSETS,
     Plan,
     asset_name,
+    evaluation_asset,
     exploration_asset,
 )
 from ops.storage import layout
@@ -50,6 +52,7 @@ def read_provenance(
     places: list[tuple[str, int | None]] = [("problems", None), ("base_model", None)]
     places += [(asset, k) for k in range(final + 1) for asset in ITERATION_ASSETS]
     places += [(exploration_asset(asset), None) for asset in EXPLORATION_ASSETS]
+    places += [(evaluation_asset(asset), None) for asset in EVALUATION_ASSETS]
     places.append(("saturation", None))
     rows = []
     for asset, iteration in places:
@@ -94,5 +97,9 @@ def _seeds(asset: str, experiment: Experiment) -> str:
         "stopping_rules": None,
         "exploration/policy": experiment.exploration,
         "exploration/rollouts": experiment.exploration,
+        "evaluation/pairs": experiment.sampling,
+        "evaluation/human_labels": getattr(experiment.evaluation, "labels", None),
+        "evaluation/synthetic_judgements": None,
+        "evaluation/tuned_judgements": None,
     }[asset]
-    return "" if part is None else str(part.seed)
+    return str(getattr(part, "seed", ""))

@@ -5,22 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ops.reporting import exploration_words
+from ops.reporting import exploration_words, win_rate_words
 from ops.reporting.exploration_summary import ExplorationSummary
 from ops.reporting.exploration_table import evaluation_table, terminal_exploration
 from ops.reporting.summary import IterationSummary, Summary
+from ops.reporting.win_rate_summary import WinRateSummary
+from ops.reporting.win_rate_table import terminal_evaluation, win_rate_table
 from ops.reporting.words import NOTHING, ORGANISM, interval, number, percent
 from ops.types import Interval
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, Group, RenderResult
+    from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
     from rich.table import Table
 
 WIDE_COLUMNS = 94
 """Narrower terminals get the intervals below the values."""
 
 
-def terminal_table(summaries: Sequence[Summary | ExplorationSummary]) -> Group:
+AnySummary = Summary | ExplorationSummary | WinRateSummary
+
+ORGANISMS = {
+    Summary: ORGANISM,
+    ExplorationSummary: exploration_words.ORGANISM,
+    WinRateSummary: win_rate_words.ORGANISM,
+}
+"""What is said of models that this lab pretrained, by kind of experiment."""
+
+
+def terminal_table(summaries: Sequence[AnySummary]) -> Group:
     """A Rich renderable: one table per experiment, a row per iteration (or evaluated model), the answer below it."""
     from rich.console import Group
     from rich.padding import Padding
@@ -28,18 +40,26 @@ def terminal_table(summaries: Sequence[Summary | ExplorationSummary]) -> Group:
 
     parts: list = []
     for summary in summaries:
-        parts.append(evaluation_table(summary) if isinstance(summary, ExplorationSummary) else _Fitting(summary))
+        parts.append(_main_table(summary))
         parts.append(Padding(Text(summary.answer), (0, 0, 1, 0)))
-    for kind, words in ((Summary, ORGANISM), (ExplorationSummary, exploration_words.ORGANISM)):
+    for kind, words in ORGANISMS.items():
         if any(summary.builtin for summary in summaries if isinstance(summary, kind)):
             parts.append(Text(words, style="dim"))
     return Group(*parts)
 
 
-def terminal_report(summary: Summary | ExplorationSummary) -> Group:
+def _main_table(summary: AnySummary) -> RenderableType:
+    if isinstance(summary, ExplorationSummary):
+        return evaluation_table(summary)
+    return win_rate_table(summary) if isinstance(summary, WinRateSummary) else _Fitting(summary)
+
+
+def terminal_report(summary: AnySummary) -> Group:
     """Everything about one experiment: its question and answer, then a compact table for each question."""
     if isinstance(summary, ExplorationSummary):
         return terminal_exploration(summary)
+    if isinstance(summary, WinRateSummary):
+        return terminal_evaluation(summary)
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text

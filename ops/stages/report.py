@@ -1,11 +1,13 @@
-"""The report: one HTML page and one plot, made from the tables of every iteration, or of exploration."""
+"""The report: one HTML page and one plot, made from the tables of every iteration, of exploration or of evaluation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ops.kinds import Kind, kind_of
 from ops.lab import Lab
 from ops.storage.atomic import write_text_atomically
 from ops.storage.schemas import polars_schema
@@ -14,6 +16,9 @@ from ops.types import StageResult
 if TYPE_CHECKING:
     from ops.reporting.exploration_summary import ExplorationSummary
     from ops.reporting.summary import Summary
+    from ops.reporting.win_rate_summary import WinRateSummary
+
+    AnySummary = Summary | ExplorationSummary | WinRateSummary
 
 
 def write_report(lab: Lab) -> StageResult:
@@ -28,11 +33,15 @@ def write_report(lab: Lab) -> StageResult:
         from ops.reporting.exploration_plots import exploration_png
         from ops.reporting.exploration_summary import ExplorationSummary
         from ops.reporting.plots import plot_png
+        from ops.reporting.win_rate_plots import win_rates_png
+        from ops.reporting.win_rate_summary import WinRateSummary
 
         summary, page = page_of(lab)
         write_text_atomically(html, page)
         if isinstance(summary, ExplorationSummary):
             exploration_png(summary, plot)
+        elif isinstance(summary, WinRateSummary):
+            win_rates_png(summary, plot)
         else:
             plot_png(summary, plot)
         row = {
@@ -50,7 +59,7 @@ def write_report(lab: Lab) -> StageResult:
     return lab.materialise("reports", "report", None, write, metadata)
 
 
-def summary_of(lab: Lab) -> Summary | ExplorationSummary:
+def summary_of(lab: Lab) -> AnySummary:
     """What is known of the experiment.
 
     Raises:
@@ -58,12 +67,17 @@ def summary_of(lab: Lab) -> Summary | ExplorationSummary:
     """
     from ops.reporting.exploration_summary import summarise_exploration
     from ops.reporting.summary import summarise
+    from ops.reporting.win_rate_summary import summarise_win_rates
 
-    read = summarise if lab.experiment.exploration is None else summarise_exploration
-    return read(lab.experiment, lab.plan, lab.store)
+    read: dict[Kind, Callable[..., AnySummary]] = {
+        "loop": summarise,
+        "exploration": summarise_exploration,
+        "evaluation": summarise_win_rates,
+    }
+    return read[kind_of(lab.experiment)](lab.experiment, lab.plan, lab.store)
 
 
-def page_of(lab: Lab) -> tuple[Summary | ExplorationSummary, str]:
+def page_of(lab: Lab) -> tuple[AnySummary, str]:
     """What is known of the experiment, and its page as HTML.
 
     Raises:
@@ -75,8 +89,12 @@ def page_of(lab: Lab) -> tuple[Summary | ExplorationSummary, str]:
     from ops.reporting.exploration_summary import ExplorationSummary
     from ops.reporting.flips import flips_of
     from ops.reporting.page import html_page
+    from ops.reporting.win_rate_page import win_rate_page
+    from ops.reporting.win_rate_summary import WinRateSummary
 
     summary = summary_of(lab)
+    if isinstance(summary, WinRateSummary):
+        return summary, win_rate_page(summary)
     if isinstance(summary, ExplorationSummary):
         return summary, exploration_page(summary, policy_examples(lab))
     bench = lab.experiment, lab.plan, lab.store

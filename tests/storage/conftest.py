@@ -31,9 +31,11 @@ EXPLORATION_TABLES = {
     "exploration_differences": "exploration_differences",
     "bandit_regret": "bandit_regret",
 }
+EVALUATION_TABLES = ("pairs", "synthetic_judgements", "human_labels", "win_rates", "judge_metrics", "label_curves")
 ASSETS = {
     **{table: table for table in (*VERIFIER_TABLES, *LOOP_TABLES, *STUDY_TABLES)},
     **{asset: table for table, asset in EXPLORATION_TABLES.items()},
+    **{f"evaluation/{table}": table for table in EVALUATION_TABLES},
     "sampling_choices": "sampling_choices",
     "saturation": "saturation",
     "generations": "generations",
@@ -308,6 +310,40 @@ def exploration_rows(table: str) -> pl.DataFrame:
     return frame_of(table, rows[table])
 
 
+def evaluation_rows(table: str) -> pl.DataFrame:
+    """Two pairs of model b against a. Two people label the first, 1 and 0; the judge is right of neither."""
+    pair = {"pair_id": "b0", "problem_id": "e0", "model": "b", "reference": "a", "sample_index": 0}
+    rate = {"model": "b", "reference": "a", "quantity": "win_rate", "is_biased": False, "n_labelled": 20, "n_pairs": 40}
+    saved = {"correlation": 0.5, "predicted_saving": 0.125, "saving": 0.2, "saving_low": 0.1, "saving_high": 0.3}
+    curve = {"model": "b", "quantity": "win_rate", "n_labels": 10, "n_redraws": 1000}
+    varied = {**rate, **saved, "estimator": "control_variate", "judge": "pairwise"}
+    rows: dict[str, list[dict[str, Any]]] = {
+        "pairs": [{**pair, "response": "1+1"}, {**pair, "pair_id": "b1", "problem_id": "e1", "response": "2+2"}],
+        "synthetic_judgements": [
+            {"pair_id": name, "model": "b", "judge": "pairwise", "score": score}
+            for name, score in (("b0", 1), ("b1", 0.5))
+        ],
+        "human_labels": [
+            {"pair_id": name, "model": "b", "annotator": who, "label": label, "wave": 0}
+            for name, who, label in (("b0", "ann", 1.0), ("b0", "bob", 0.0), ("b1", "ann", 0.25))
+        ],
+        "win_rates": [
+            {**rate, "estimator": "human", "value": 0.6, "low": 0.45, "high": 0.75},
+            {**rate, "estimator": "synthetic", "judge": "pairwise", "value": 0.9, "low": 0.89, "high": 0.91},
+            {**varied, "value": 0.65, "low": 0.52, "high": 0.78},
+        ],
+        "judge_metrics": [
+            {"judge": "pairwise", "metric": metric, "value": value, "low": value - 0.02, "high": value + 0.02}
+            for metric, value in (("position_bias", 0.1), ("order_agreement", 0.7))
+        ],
+        "label_curves": [
+            {**curve, "estimator": "human", "squared_error": 0.02, "predicted": 0.02},
+            {**curve, "estimator": "control_variate", "judge": "pairwise", "squared_error": 0.015, "predicted": 0.016},
+        ],
+    }
+    return frame_of(table, rows[table])
+
+
 def model_row(model: str, parent: str | None, generates: int) -> pl.DataFrame:
     trained = {"n_parameters": 1000, "train_tokens": 5000, "train_flops": 3e7, "optimizer_steps": 10, "final_loss": 0.9}
     role = "base" if parent is None else "finetuned"
@@ -333,6 +369,7 @@ def tables_of(arm: str) -> dict[tuple[str, int | None], tuple[str, pl.DataFrame]
         found |= {
             (asset, None): (f"rl-{table}", exploration_rows(table)) for table, asset in EXPLORATION_TABLES.items()
         }
+        found |= {(f"evaluation/{table}", None): (f"ev-{table}", evaluation_rows(table)) for table in EVALUATION_TABLES}
         choices = [{"temperature": 0.7, "chosen": False}, {"temperature": 1.0, "chosen": True}]
         found["sampling_choices", 0] = ("choices-demo-0", frame_of("sampling_choices", choices))
     model = "base0"

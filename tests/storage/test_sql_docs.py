@@ -137,3 +137,27 @@ def test_the_answers_about_exploration(fabricated):
         ("solved", 2, -1.0),
         ("unsolved", 2, -1.0),
     ]
+
+
+def test_the_answers_about_win_rates(fabricated):
+    [wins] = answer(fabricated, "Which model wins").rows(named=True)
+    assert (wins["model"], wins["reference"], wins["value"], wins["outcome"]) == ("b", "a", 0.65, "wins")
+    [alone] = answer(fabricated, "How far off are judges alone").rows(named=True)
+    assert (alone["judge_alone"], alone["human"], alone["control_variate"]) == (0.9, 0.6, 0.65)
+    assert alone["judge_is_outside"]
+    [saved] = answer(fabricated, "Does the saving come as predicted").rows(named=True)
+    assert saved["as_predicted"] and saved["predicted_saving"] == 0.125
+    [curve] = answer(fabricated, "How many labels until").rows(named=True)
+    assert curve["error_saved"] == pytest.approx(0.25) and curve["error_saved_in_theory"] == pytest.approx(0.2)
+    [bias] = answer(fabricated, "prefer a position").rows(named=True)
+    assert (bias["position_bias"], bias["same_in_both_orders"], bias["is_biased"]) == (0.1, 0.7, True)
+    # b0: mean label .5, the judge says 1; b1: .25 and .5.
+    disagreed = answer(fabricated, "Where do people and a judge disagree most")
+    assert disagreed.select("problem_id", "label", "score").rows() == [("e0", 0.5, 1.0), ("e1", 0.25, 0.5)]
+    [twice] = answer(fabricated, "Where do annotators disagree").rows(named=True)
+    assert (twice["pair_id"], twice["lowest"], twice["highest"], twice["annotators"]) == (
+        "b0",
+        0.0,
+        1.0,
+        ["ann", "bob"],
+    )

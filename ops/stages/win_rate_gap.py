@@ -1,0 +1,99 @@
+"""Rows of ``win_rates`` with the generation-verification gap of each model from few labels (2412.02674)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ops.control_variates.gap import GapFromLabels, LabelledResponses, gap_from_labels
+from ops.errors import DatasetError
+from ops.estimation.bootstrap import resample_counts
+from ops.evaluation.judges.bradley_terry import BradleyTerry
+from ops.lab import Lab
+from ops.stages.win_rate_data import ModelPairs
+
+Cells = dict[str, Any]
+
+
+def gap_rows(lab: Lab, pairs: ModelPairs) -> tuple[list[Cells], list[str]]:
+    """For every verifier with a threshold of its own: the gap from labels alone and with its scores as control variate.
+
+    The filter keeps what the verifier scores at or above its default threshold. What it could not read is not kept;
+    as control variate it counts as the mean score, unless such responses are left out altogether.
+
+    Returns:
+        The rows, and why there are none of a verifier.
+
+    Raises:
+        ExperimentError: for a response without a score, where that is not allowed.
+    """
+    rows: list[Cells] = []
+    reasons: list[str] = []
+    for judge in lab.evaluation.judges:
+        if not isinstance(judge, BradleyTerry) or judge.called not in pairs.scores:
+            continue
+        threshold = _threshold(judge)
+        if threshold is None:
+            reasons.append(f"{pairs.model}, gap of {judge.called}: it has no threshold of its own")
+            continue
+        responses, n_excluded = _responses(lab, pairs, judge.called, threshold)
+        if np.bincount(responses.problem_N).max() < 2:
+            reasons.append(f"{pairs.model}, gap of {judge.called}: a filter needs 2 responses to choose from (n_eval)")
+            continue
+        statistics = lab.experiment.statistics
+        counts_RP = resample_counts(int(responses.problem_N.max()) + 1, statistics.resamples, statistics.seed)
+        try:
+            found = gap_from_labels(responses, counts_RP, statistics.confidence)
+        except DatasetError as error:
+            reasons.append(f"{pairs.model}, gap of {judge.called}: {error.problem}")
+            continue
+        about: Cells = {"model": pairs.model, "reference": None, "quantity": "gap", "judge": judge.called}
+        about |= {"is_biased": False, "n_excluded": n_excluded, "n_pairs": found.n_responses}
+        labelled_N = ~np.isnan(responses.labels_N)
+        about |= {"n_labelled": found.n_labelled, "n_problems": len(np.unique(responses.problem_N[labelled_N]))}
+        rows += [{**about, **cells} for cells in _cells(found)]
+    return rows, reasons
+
+
+def _threshold(judge: BradleyTerry) -> float | None:
+    """The verifier's default threshold on the scale of its judgements; None where it has none."""
+    threshold = judge.verifier.default_threshold
+    return None if threshold == -np.inf else float(judge.probabilities(np.array([threshold]))[0])
+
+
+def _responses(lab: Lab, pairs: ModelPairs, judge: str, threshold: float) -> tuple[LabelledResponses, int]:
+    """Arrays for the gap, and how many responses were left out."""
+    missing = lab.evaluation.missing_judgements
+    data, n_excluded = pairs.with_judges((judge,), missing, lab.experiment.name)
+    score_N = pairs.scores[judge]
+    if missing == "exclude":
+        score_N = score_N[~np.isnan(score_N)]
+    weights_N = (np.nan_to_num(score_N, nan=-np.inf) >= threshold).astype(np.float64)
+    return LabelledResponses(data.labels_N, weights_N, data.judges_NJ, data.problem_N), n_excluded
+
+
+def _cells(found: GapFromLabels) -> list[Cells]:
+    """Labels alone, then with the judge; intervals are t intervals, there is no score interval of a gap."""
+    human, varied = found.labels_only, found.control_variate
+    return [
+        {
+            "estimator": "human",
+            **{name: getattr(human, name) for name in ("value", "low", "high")},
+            "standard_error": found.standard_error_labels_only,
+            "t_low": human.low,
+            "t_high": human.high,
+        },
+        {
+            "estimator": "control_variate",
+            **{name: getattr(varied, name) for name in ("value", "low", "high")},
+            "standard_error": found.standard_error,
+            "t_low": varied.low,
+            "t_high": varied.high,
+            "bootstrap_low": found.bootstrap.low,
+            "bootstrap_high": found.bootstrap.high,
+            "coefficient": float(found.coefficient_J[0]),
+            "saving": found.saving,
+            "human_labels_equal": found.n_labelled / (1.0 - found.saving) if found.saving < 1.0 else None,
+        },
+    ]
