@@ -2,22 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from assets.metadata import shown
-from ops.gpu_ops import (
-    CPU_TAGS,
-    does_not_explore,
-    has_no_loop,
-    is_surplus,
-    materialized,
-    opened_lab,
-    plain_numbers,
-)
+from ops.gpu_ops import CPU_TAGS, group_op, is_other_kind, is_surplus, materialized, opened_lab, plain_numbers
+from ops.kinds import Group
 from ops.lab import Lab
-from ops.plan import CODE_VERSIONS, exploration_asset
+from ops.plan import CODE_VERSIONS
 from ops.types import StageResult
 
 EXPERIMENT = dg.DynamicPartitionsDefinition(name="experiment")
@@ -31,9 +25,9 @@ def iteration_key(iteration: int, asset: str) -> dg.AssetKey:
     return dg.AssetKey([f"iteration_{iteration}", asset])
 
 
-def exploration_key(asset: str) -> dg.AssetKey:
+def group_key(group: Group, asset: str) -> dg.AssetKey:
     """``exploration/policy``."""
-    return dg.AssetKey(exploration_asset(asset).split("/"))
+    return dg.AssetKey([group, asset])
 
 
 def start_model_key(iteration: int) -> dg.AssetKey:
@@ -45,7 +39,7 @@ def about(asset: str, iteration: int | None, kinds: set[str], description: str, 
     """The attributes that every asset has, in one place.
 
     Args:
-        asset: a key of ``CODE_VERSIONS``, or ``exploration/`` and one.
+        asset: a key of ``CODE_VERSIONS``, or ``exploration/`` or ``evaluation/`` and one.
         iteration: None for assets outside of the iterations.
         kinds: at most three; the graph shows them as icons.
         description: for a newcomer.
@@ -84,11 +78,67 @@ def cpu_asset(
     )
 
 
-def exploration_cpu_asset(
-    asset: str, deps: Sequence[dg.AssetKey], kinds: set[str], description: str, stage: Callable[[Lab], StageResult]
+def group_cpu_asset(
+    group: Group,
+    asset: str,
+    deps: Sequence[dg.AssetKey],
+    kinds: set[str],
+    description: str,
+    stage: Callable[[Lab], StageResult],
 ) -> dg.AssetsDefinition:
-    """A plain asset of an experiment that explores; skipped in the others."""
-    return _cpu_asset(about(exploration_asset(asset), None, kinds, description), deps, stage, does_not_explore)
+    """A plain asset of one kind of experiment that has no loop; skipped in the others."""
+    return _cpu_asset(
+        about(f"{group}/{asset}", None, kinds, description),
+        deps,
+        stage,
+        lambda context, lab: is_other_kind(context, lab, group),
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """An op in words and in code: a stage function of the lab."""
+
+    name: str
+    description: str
+    stage: Callable[[Lab], Any]
+
+
+def group_gpu_asset(
+    group: Group, asset: str, waits_for: Sequence[dg.AssetKey], kinds: set[str], description: str, work: Step, end: Step
+) -> dg.AssetsDefinition:
+    """An asset of one kind of experiment that has no loop, in two ops; skipped in the others.
+
+    Args:
+        work: on the GPU; returns plain numbers.
+        end: on the CPU; commits the table.
+    """
+    names = {key.path[-1]: key for key in waits_for}
+    works = group_op(group, work.name, work.description, tuple(names), work.stage)
+    ends = _commit_op(end.name, end.description, end.stage)
+    return _graph_asset(
+        about(f"{group}/{asset}", None, kinds, description, gpu=True), names, lambda inputs: ends(works(**inputs))
+    )
+
+
+def _graph_asset(
+    attributes: Mapping[str, Any], ins: Mapping[str, dg.AssetKey], compose: Callable[[dict[str, Any]], Any]
+) -> dg.AssetsDefinition:
+    """A graph asset with inputs that it only waits for, however many.
+
+    Args:
+        compose: calls the ops with the inputs by name.
+    """
+
+    def graph(**inputs: Any) -> Any:
+        return compose(inputs)
+
+    graph.__name__ = attributes["key"].path[-1]
+    graph.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ins]
+    )
+    waits = {name: dg.AssetIn(key, dagster_type=dg.Nothing) for name, key in ins.items()}
+    return dg.graph_asset(**attributes, ins=waits)(graph)
 
 
 def _cpu_asset(
@@ -130,10 +180,10 @@ def fan_in_asset(
 
     Everything in ``keys`` enters one fan-in input: Dagster skips a step as soon as one of its inputs is missing, but a
     fan-in input counts as missing only when all of its sources are. So an experiment with fewer iterations than the
-    graph, one that a rule has stopped, or one that explores, still gets it (docs/decisions/0002-graph.md).
+    graph, one that a rule has stopped, or one without a loop, still gets it (docs/decisions/0002-graph.md).
 
     Args:
-        needs_loop: whether it is skipped where there are no iterations but exploration.
+        needs_loop: whether it is skipped in other kinds of experiments.
     """
 
     @dg.op(
@@ -146,7 +196,7 @@ def fan_in_asset(
     )
     def over_iterations(context: dg.OpExecutionContext) -> Iterator[dg.Output]:
         with opened_lab(context) as lab:
-            if needs_loop and has_no_loop(context, lab):
+            if needs_loop and is_other_kind(context, lab, "loop"):
                 return
             result = stage(lab)
             context.resources.bench.committed(result)
@@ -154,26 +204,18 @@ def fan_in_asset(
 
     names = {"_".join([*key.path[1:], key.path[0].removeprefix("iteration_")]): key for key in keys}
 
-    def graph(**measured: Any) -> Any:
-        return over_iterations(measured=list(measured.values()))
-
-    graph.__name__ = asset
-    graph.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    return _graph_asset(
+        about(asset, None, kinds, description), names, lambda inputs: over_iterations(measured=list(inputs.values()))
     )
-    return dg.graph_asset(
-        **about(asset, None, kinds, description),
-        ins={name: dg.AssetIn(key, dagster_type=dg.Nothing) for name, key in names.items()},
-    )(graph)
 
 
 def commit_op(name: str, iteration: int, description: str, stage: Callable[[Lab, int], StageResult]) -> dg.OpDefinition:
     """The CPU op behind a GPU op: it runs ``stage`` and reports the asset, with the GPU op's numbers beside its own."""
-    return exploration_commit_op(f"{name}_{iteration}", description, lambda lab: stage(lab, iteration))
+    return _commit_op(f"{name}_{iteration}", description, lambda lab: stage(lab, iteration))
 
 
-def exploration_commit_op(name: str, description: str, stage: Callable[[Lab], StageResult]) -> dg.OpDefinition:
-    """``commit_op`` behind a GPU op that belongs to no iteration. Where that one is skipped, so is this."""
+def _commit_op(name: str, description: str, stage: Callable[[Lab], StageResult]) -> dg.OpDefinition:
+    """Where the GPU op is skipped, so is this."""
 
     @dg.op(
         name=name,

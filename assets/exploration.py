@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets.common import about, exploration_commit_op, exploration_cpu_asset, exploration_key
-from ops.gpu_ops import exploration_op
-from ops.plan import exploration_asset
+from assets.common import Step, group_cpu_asset, group_gpu_asset, group_key
 from ops.stages.evaluation import draw_evaluation, evaluate_policies
 from ops.stages.policy import commit_rollouts, register_policy, train_policy
 from ops.stages.training_dynamics import draw_base_responses, measure_training_dynamics
@@ -35,80 +33,59 @@ raise pass@1 and lower pass@64; a bonus should win it back. SQL: `FROM policy_ev
 
 def build_exploration() -> list[dg.AssetsDefinition]:
     """``exploration/policy``, ``rollouts``, ``training_dynamics`` and ``evaluation``."""
-    rollouts = exploration_cpu_asset(
-        "rollouts", [exploration_key("policy")], {"polars", "parquet"}, ROLLOUTS, commit_rollouts
-    )
-    return [_policy(), rollouts, _training_dynamics(), _evaluation()]
+    policy, base_model = group_key("exploration", "policy"), dg.AssetKey("base_model")
+    rollouts = group_cpu_asset("exploration", "rollouts", [policy], {"polars", "parquet"}, ROLLOUTS, commit_rollouts)
+    return [_policy(base_model), rollouts, _training_dynamics(rollouts.key, base_model), _evaluation(policy)]
 
 
-def _waits_for(**keys: dg.AssetKey) -> dict[str, dg.AssetIn]:
-    return {name: dg.AssetIn(key, dagster_type=dg.Nothing) for name, key in keys.items()}
-
-
-def _policy() -> dg.AssetsDefinition:
-    """Training on the GPU, then the tables and the registration on the CPU."""
-    train = exploration_op(
-        "train_policy",
-        "Draw groups of responses, reward them, update the policy; resumes from the last checkpoint.",
-        ("problems", "base_model"),
-        train_policy,
-    )
-    register = exploration_commit_op(
-        "register_policy", "Commit the policy's rows and its steps, register its snapshots.", register_policy
+def _policy(base_model: dg.AssetKey) -> dg.AssetsDefinition:
+    return group_gpu_asset(
+        "exploration",
+        "policy",
+        [dg.AssetKey("problems"), base_model],
+        {"torch", "huggingface", "mlflow"},
+        POLICY,
+        Step(
+            "train_policy",
+            "Draw groups of responses, reward them, update the policy; resumes from the last checkpoint.",
+            train_policy,
+        ),
+        Step("register_policy", "Commit the policy's rows and its steps, register its snapshots.", register_policy),
     )
 
-    @dg.graph_asset(
-        **about(exploration_asset("policy"), None, {"torch", "huggingface", "mlflow"}, POLICY, gpu=True),
-        ins=_waits_for(problems=dg.AssetKey("problems"), base_model=dg.AssetKey("base_model")),
-    )
-    def policy(problems, base_model):
-        return register(train(problems=problems, base_model=base_model))
 
-    return policy
-
-
-def _training_dynamics() -> dg.AssetsDefinition:
-    """The base model's responses on the GPU, then the comparison on the CPU."""
-    draw = exploration_op(
-        "draw_base_responses",
-        "Draw twice as many responses of the base model to each problem as training drew of the policy: half are "
-        "compared, the other half say which questions are unsolved.",
-        ("rollouts", "base_model"),
-        draw_base_responses,
-    )
-    measure = exploration_commit_op(
-        "measure_training_dynamics",
-        "Count solved questions and distinct answers of both.",
-        measure_training_dynamics,
+def _training_dynamics(rollouts: dg.AssetKey, base_model: dg.AssetKey) -> dg.AssetsDefinition:
+    return group_gpu_asset(
+        "exploration",
+        "training_dynamics",
+        [rollouts, base_model],
+        {"torch", "polars", "duckdb"},
+        DYNAMICS,
+        Step(
+            "draw_base_responses",
+            "Draw twice as many responses of the base model to each problem as training drew of the policy: half are "
+            "compared, the other half say which questions are unsolved.",
+            draw_base_responses,
+        ),
+        Step(
+            "measure_training_dynamics",
+            "Count solved questions and distinct answers of both.",
+            measure_training_dynamics,
+        ),
     )
 
-    @dg.graph_asset(
-        **about(exploration_asset("training_dynamics"), None, {"torch", "polars", "duckdb"}, DYNAMICS, gpu=True),
-        ins=_waits_for(rollouts=exploration_key("rollouts"), base_model=dg.AssetKey("base_model")),
+
+def _evaluation(policy: dg.AssetKey) -> dg.AssetsDefinition:
+    return group_gpu_asset(
+        "exploration",
+        "evaluation",
+        [policy, dg.AssetKey("problems")],
+        {"torch", "polars", "duckdb"},
+        EVALUATION,
+        Step(
+            "draw_evaluation",
+            "Draw the evaluation responses of the base model and of every snapshot that no run has drawn yet.",
+            draw_evaluation,
+        ),
+        Step("evaluate_policies", "Measure every snapshot, and its change from the base model.", evaluate_policies),
     )
-    def training_dynamics(rollouts, base_model):
-        return measure(draw(rollouts=rollouts, base_model=base_model))
-
-    return training_dynamics
-
-
-def _evaluation() -> dg.AssetsDefinition:
-    """Evaluation responses of every snapshot on the GPU, then the metrics on the CPU."""
-    draw = exploration_op(
-        "draw_evaluation",
-        "Draw the evaluation responses of the base model and of every snapshot that no run has drawn yet.",
-        ("policy", "problems"),
-        draw_evaluation,
-    )
-    evaluate = exploration_commit_op(
-        "evaluate_policies", "Measure every snapshot, and its change from the base model.", evaluate_policies
-    )
-
-    @dg.graph_asset(
-        **about(exploration_asset("evaluation"), None, {"torch", "polars", "duckdb"}, EVALUATION, gpu=True),
-        ins=_waits_for(policy=exploration_key("policy"), problems=dg.AssetKey("problems")),
-    )
-    def evaluation(policy, problems):
-        return evaluate(draw(policy=policy, problems=problems))
-
-    return evaluation

@@ -3,7 +3,7 @@
 Each claims a slot of the pool ``gpu``, carries resource tags for schedulers that place steps, is retried when it
 fails by accident (never when the user has to act), and hands a small dict of numbers to the CPU op behind it.
 What the experiment does not have yields nothing, and Dagster skips what hangs on it: an iteration behind its last
-one, by its settings or because a rule has stopped it; every iteration where it explores; exploration where it does not.
+one, by its settings or because a rule has stopped it, and every asset of another kind of experiment (``ops.kinds``).
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 
 from ops.errors import MindgapError
+from ops.kinds import Group, Kind, kind_of
 from ops.lab import Lab
 from ops.stopping import require_judged, stopped_at
 from ops.types import StageResult
@@ -47,6 +48,16 @@ CPU_TAGS = {"mindgap/resource": "cpu"}
 INTERRUPTED = "interrupted; run it again to resume from the last committed chunk"
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 """For accidents such as a GPU that another program filled; chunks already committed are not computed again."""
+
+HAS: dict[Group, str] = {
+    "exploration": "trains a policy by reinforcement learning",
+    "evaluation": "compares models by labels and judges",
+}
+HAS_NOT: dict[Group, str] = {
+    "exploration": "no policy is trained here by reinforcement learning",
+    "evaluation": "no models are compared here by labels and judges",
+}
+"""What the log of a skipped step says."""
 
 
 @contextmanager
@@ -85,7 +96,7 @@ def is_surplus(context: Any, lab: Lab, iteration: int, *, trains: bool = False) 
         StorageError: the step trains, and the rules that could end the loop are not judged yet.
     """
     experiment = lab.experiment
-    if has_no_loop(context, lab):
+    if is_other_kind(context, lab, "loop"):
         return True
     last = experiment.iterations - 1 if trains else experiment.iterations
     if iteration > last:
@@ -107,25 +118,17 @@ def is_surplus(context: Any, lab: Lab, iteration: int, *, trains: bool = False) 
     return False
 
 
-def has_no_loop(context: Any, lab: Lab) -> bool:
-    """Whether the experiment explores, and so has no iterations; says so in the step's log."""
-    if lab.experiment.exploration is None:
+def is_other_kind(context: Any, lab: Lab, kind: Kind) -> bool:
+    """Whether the experiment is none of that kind, and so has no such step; says so in the step's log."""
+    own = kind_of(lab.experiment)
+    if own == kind:
         return False
-    context.log.info(
-        f"skipped: experiment {lab.experiment.name} trains a policy by reinforcement learning (exploration), so it has "
-        "no iterations; its results are the assets exploration/... and the report"
-    )
-    return True
-
-
-def does_not_explore(context: Any, lab: Lab) -> bool:
-    """Whether the experiment has no reinforcement learning; says so in the step's log."""
-    if lab.experiment.exploration is not None:
-        return False
-    context.log.info(
-        f"skipped: experiment {lab.experiment.name} has no key `exploration`, so no policy is trained here by "
-        "reinforcement learning; the run is complete without this step"
-    )
+    if kind == "loop":
+        assert own != "loop"
+        said = f"{HAS[own]} ({own}), so it has no iterations; its results are the assets {own}/... and the report"
+    else:
+        said = f"has no key `{kind}`, so {HAS_NOT[kind]}; the run is complete without this step"
+    context.log.info(f"skipped: experiment {lab.experiment.name} {said}")
     return True
 
 
@@ -190,17 +193,17 @@ def iteration_op(
     )
 
 
-def exploration_op(
-    name: str, description: str, ins: tuple[str, ...], work: Callable[[Lab], Mapping[str, Any]]
+def group_op(
+    group: Group, name: str, description: str, ins: tuple[str, ...], work: Callable[[Lab], Mapping[str, Any]]
 ) -> dg.OpDefinition:
-    """A GPU op of an experiment that explores, as ``iteration_op`` is one of an iteration.
+    """A GPU op of one kind of experiment that has no loop, as ``iteration_op`` is one of an iteration.
 
     Args:
         name: e.g. ``train_policy``.
         ins: names of the inputs that it only waits for.
         work: a stage function of the lab.
     """
-    return _gpu_op(name, description, ins, work, does_not_explore)
+    return _gpu_op(name, description, ins, work, lambda context, lab: is_other_kind(context, lab, group))
 
 
 def _gpu_op(

@@ -1,8 +1,9 @@
 """Automation conditions: what is made of other results follows them when they were updated by somebody else's run.
 
-A run of a whole experiment makes its report itself. But a run of one asset (a click on ``gap_metrics``), or another
-experiment of the same study, leaves the report, the fits and the study's pages behind: these conditions bring them up
-to date. They are judged by the sensor ``refresh_reports``, which is off until switched on.
+A run of a whole experiment makes its report itself. But a run of one asset (a click on ``gap_metrics``, or on
+``human_labels`` when new ones came), or another experiment of the same study, leaves the report, the fits, the win
+rates and the study's pages behind: these conditions bring them up to date. They are judged by the sensor
+``refresh_reports``, which is off until switched on.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import dagster as dg
 
 from assets.study import STUDY_GROUP
 
-REFRESHED = ("report", "saturation")
-"""Assets over all iterations of one experiment; with them everything in the group of studies."""
+REFRESHED = ("report", "saturation", "evaluation/tuned_judgements", "evaluation/win_rates")
+"""Assets over all results of one experiment, and what is made of human labels; with them everything in the group of
+studies."""
 
 REFRESH = (
     dg.AutomationCondition.any_deps_match(
@@ -44,6 +46,6 @@ refresh_reports = dg.AutomationConditionSensorDefinition(
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=60,
     run_tags={"mindgap/launched_by": "refresh_reports"},
-    description="Brings reports, fits over iterations and the pages of studies up to date when what they read was "
-    "updated by a run that was not theirs. Off until switched on.",
+    description="Brings reports, fits over iterations, win rates and the pages of studies up to date when what they "
+    "read was updated by a run that was not theirs. Off until switched on.",
 )

@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.common import EXPERIMENT
 from ops.errors import MindgapError
+from ops.kinds import kind_of, kind_of_group
 from ops.lab import Lab
 from ops.stopping import last_iteration
 
@@ -85,11 +86,11 @@ def judged_share(share: float, limit: float, because: str) -> Finding:
 
 
 def _missing(lab: Lab, asset: dg.AssetKey) -> str | None:
-    """What the experiment lacks, so that it has no such asset: one that explores has no loop, and vice versa."""
-    group, explores = asset.path[0], lab.experiment.exploration is not None
-    if explores and group.startswith("iteration_"):
-        return "iterations"
-    return "exploration" if not explores and group == "exploration" else None
+    """What the experiment lacks, so that it has no such asset: that of another kind of experiment (``ops.kinds``)."""
+    kind = kind_of_group(asset.path[0])
+    if kind in (None, kind_of(lab.experiment)):
+        return None
+    return "iterations" if kind == "loop" else kind
 
 
 def _last(lab: Lab, trains: bool) -> int:

@@ -14,6 +14,7 @@ from ops.stages.problems import overlap, stored_problems
 from ops.stages.stopping_rules import watched_filter
 from ops.stages.training_rows import training_rows
 from orchestration.check_parts import WARN, Finding, asset_check, judged_share
+from orchestration.evaluation_checks import build_evaluation_checks
 from orchestration.exploration_checks import build_exploration_checks
 from orchestration.loop_checks import build_loop_checks
 
@@ -52,6 +53,7 @@ def _all_checks(iterations: int) -> list[dg.AssetChecksDefinition]:
             severity=WARN,
         ),
         *build_exploration_checks(),
+        *build_evaluation_checks(),
     ]
     for k in range(iterations + 1):
         checks += [*_iteration_checks(k, trains=k < iterations), *build_loop_checks(k)]

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import click
 
 from ops.config import Experiment
+from ops.errors import MindgapError
+from ops.kinds import GROUPS, kind_of
 from ops.lab import experiments_folder, home_folder, known_experiments, studies_folder
-from ops.plan import EXPLORATION_ASSETS, make_plan
+from ops.plan import EVALUATION_ASSETS, EXPLORATION_ASSETS, make_plan
 from ops.stopping import stopped_at
 from ops.storage.layout import CATALOG_NAME
 from ops.storage.store import Store
 
 PROGRESS = """
 SELECT e.experiment, count(DISTINCT m.iteration) FILTER (m.asset = 'gap_metrics' AND m.is_current) AS measured,
-       count(DISTINCT m.asset) FILTER (m.asset LIKE 'exploration/%' AND m.is_current) AS explored,
+       count(DISTINCT m.asset) FILTER (m.asset LIKE 'exploration/%' AND m.is_current) AS exploration,
+       count(DISTINCT m.asset) FILTER (m.asset LIKE 'evaluation/%' AND m.is_current) AS evaluation,
        bool_or(m.asset = 'report' AND m.is_current) AS is_reported, max(m.created_at) AS last
 FROM experiments e LEFT JOIN materializations m USING (experiment) GROUP BY 1"""
+
+
+ASSETS = {"exploration": len(EXPLORATION_ASSETS), "evaluation": len(EVALUATION_ASSETS)}
+SHOWN = 2
+"""Win rates of one experiment that are listed; the others are counted."""
 
 
 def list_experiments() -> None:
@@ -32,38 +43,57 @@ def list_experiments() -> None:
         known = {row["experiment"]: row for row in query(home_folder(), PROGRESS).iter_rows(named=True)}
     rows: dict[str, list[dict[str, object]]] = {}
     for name, experiment in good.items():
-        row = known.get(name)
-        explores = experiment.exploration
-        if explores is None:
-            progress = _progress(experiment, row["measured"] if row else 0)
-        else:
-            progress = f"{row['explored'] if row else 0} of {len(EXPLORATION_ASSETS)} assets"
-        rows.setdefault(of_study.get(name, ""), []).append(
-            {
-                "experiment": name,
-                "task": experiment.task.name,
-                "model": experiment.model.shown,
-                "kind": _kind(experiment),
-                "learns from": _teacher(experiment),
-                "updates": experiment.iterations if explores is None else explores.steps,
-                "measured": progress,
-                "last result": row["last"].strftime("%Y-%m-%d %H:%M") if row and row["last"] else "never run",
-            }
-        )
+        rows.setdefault(of_study.get(name, ""), []).append(_row(experiment, known.get(name)))
     for study, part in rows.items():
         click.echo(f"\nstudy {study} (mindgap study {study})\n" if study else "", nl=bool(study))
-        click.echo(aligned(pl.DataFrame(part)))
+        click.echo(aligned(pl.DataFrame(part).select(_shown_columns(part))))
     if not rows and not bad:
         click.echo(f"no experiment files in {experiments_folder()}")
     for error in bad.values():
         click.echo(f"cannot be used: {error}", err=True)
 
 
-def _kind(experiment: Experiment) -> str:
-    """``loop``, ``exploration``, or ``measurement`` where nothing is trained."""
-    if experiment.exploration is not None:
-        return "exploration"
-    return "loop" if experiment.iterations else "measurement"
+def _row(experiment: Experiment, known: Mapping[str, Any] | None) -> dict[str, object]:
+    kind = kind_of(experiment)
+    if kind in GROUPS:
+        progress = f"{known[kind] if known else 0} of {ASSETS[kind]} assets"
+    else:
+        progress = _progress(experiment, known["measured"] if known else 0)
+    return {
+        "experiment": experiment.name,
+        "task": experiment.task.name,
+        "model": experiment.model.shown,
+        "kind": "measurement" if kind == "loop" and not experiment.iterations else kind,
+        "learns from": _teacher(experiment),
+        "updates": experiment.iterations if experiment.exploration is None else experiment.exploration.steps,
+        "measured": progress,
+        "last result": known["last"].strftime("%Y-%m-%d %H:%M") if known and known["last"] else "never run",
+        "win rates": _win_rates(experiment) if kind == "evaluation" and known else "",
+    }
+
+
+def _shown_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """All, or all but the win rates where there are none."""
+    return [name for name in rows[0] if name != "win rates" or any(row[name] for row in rows)]
+
+
+def _win_rates(experiment: Experiment) -> str:
+    """``b 0.62 [0.55, 0.69]; c 0.40 [0.33, 0.47]``: the estimates to quote; '' where nothing is estimated."""
+    from ops.reporting.numbers import interval_of
+    from ops.reporting.win_rate_summary import summarise_win_rates
+
+    try:
+        found = summarise_win_rates(experiment, make_plan(experiment), Store(home_folder()))
+    except MindgapError:
+        return f"cannot be read, mindgap report {experiment.name} says why"  # the others are listed all the same
+    texts = []
+    for model in found.judged:
+        row = found.quoted(model)
+        if row is not None and row["value"] is not None:
+            item = interval_of(row)
+            texts.append(f"{model} {item.value:.2f} [{item.low:.2f}, {item.high:.2f}]")
+    more = len(texts) - SHOWN
+    return "; ".join(texts[:SHOWN]) + (f"; {more} more" if more > 0 else "")
 
 
 def _teacher(experiment: Experiment) -> str:

@@ -9,6 +9,7 @@ import dagster as dg
 from assets.bandits import bandit_regret
 from assets.base_model import base_model
 from assets.diversity_metrics import build_diversity_metrics
+from assets.evaluation import build_evaluation
 from assets.exploration import build_exploration
 from assets.finetune_data import build_finetune_data
 from assets.gap_metrics import build_gap_metrics
@@ -43,9 +44,9 @@ def largest_iterations() -> int:
 def build_assets(iterations: int) -> list[dg.AssetsDefinition]:
     """The graph with iterations 0..iterations: iteration k trains the model of k + 1, the last one trains nothing.
 
-    Beside them exploration: an experiment has one of the two, and skips the other.
+    Beside them exploration and evaluation: an experiment has one of the three, and skips the others.
     """
-    assets = [problems, base_model, *build_exploration()]
+    assets = [problems, base_model, *build_exploration(), *build_evaluation()]
     for k in range(iterations + 1):
         assets += [
             build_generations(k),

@@ -5,7 +5,7 @@ import math
 import dagster as dg
 import polars as pl
 
-from assets.common import exploration_key
+from assets.common import group_key
 from assets.metadata import interval_text
 from ops.lab import Lab
 from ops.plan import exploration_asset
@@ -16,19 +16,19 @@ def build_exploration_checks() -> list[dg.AssetChecksDefinition]:
     """The checks of ``exploration/policy``, ``rollouts`` and ``evaluation``."""
     return [
         asset_check(
-            exploration_key("policy"),
+            group_key("exploration", "policy"),
             "finite_loss",
             "Every step was made, and its loss and gradient are numbers.",
             lambda lab, _: finite_steps(lab),
         ),
         asset_check(
-            exploration_key("rollouts"),
+            group_key("exploration", "rollouts"),
             "unparseable_fraction",
             "Few enough responses of the training are unparseable (limits.unparseable_fraction of the experiment).",
             lambda lab, _: unparseable_rollouts(lab),
         ),
         asset_check(
-            exploration_key("evaluation"),
+            group_key("exploration", "evaluation"),
             "diversity_holds",
             "pass@k at the largest k has not fallen beyond noise below the base model's (limits.pass_at_k_fall).",
             lambda lab, _: pass_at_k_holds(lab),

@@ -25,6 +25,7 @@ ARM_TAG = "mindgap/arm"
 SEED_TAG = "mindgap/seed"
 ITERATIONS_TAG = "mindgap/iterations"
 STEPS_TAG = "mindgap/steps"
+ESTIMAND_TAG = "mindgap/estimand"
 LAUNCHED_TAG = "mindgap/launched_by"
 PARTITION_TAG = "dagster/partition"
 
@@ -40,10 +41,13 @@ def tags_of(name: str) -> dict[str, str]:
         experiment = named_experiment(name)
     except MindgapError:
         return tags
-    if experiment.exploration is None:
-        tags |= {ITERATIONS_TAG: str(experiment.iterations), SEED_TAG: str(experiment.sampling.seed)}
-    else:
+    tags[SEED_TAG] = str(experiment.sampling.seed)
+    if experiment.exploration is not None:
         tags |= {STEPS_TAG: str(experiment.exploration.steps), SEED_TAG: str(experiment.exploration.seed)}
+    elif experiment.evaluation is not None:
+        tags[ESTIMAND_TAG] = experiment.evaluation.estimand
+    else:
+        tags[ITERATIONS_TAG] = str(experiment.iterations)
     for path in sorted(studies_folder().glob("*.yaml")):
         if name.startswith(f"{path.stem}-"):
             found = path.stat()

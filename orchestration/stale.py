@@ -14,8 +14,19 @@ from ops.config import Experiment
 from ops.plan import CODE_VERSIONS, Plan, make_plan
 from ops.storage.layout import latest_manifest, materialization_folder, plain, read_manifest, safe
 
-INPUTS = {"problems": "a problem file or the task's version", "base_model": "the checkpoint"}
+INPUTS = {
+    "problems": "a problem file or the task's version",
+    "base_model": "the checkpoint",
+    "evaluation/human_labels": "the file of labels",
+    "evaluation/synthetic_judgements": "a judge, or its file of judgements",
+}
 """Assets that read something which is not ours, by what of it may have changed."""
+
+MADE_OF = {
+    "evaluation/human_labels": ("problems", "evaluation/pairs"),
+    "evaluation/synthetic_judgements": ("base_model", "evaluation/pairs"),
+}
+"""What else explains that such an asset is stale."""
 
 SHOWN = 6
 """Causes that are listed; the others are counted."""
@@ -83,12 +94,17 @@ def why(stale: Stale) -> str:
     if stale.config:
         causes.append(f"the experiment's {', '.join(stale.config)} changed")
     elif not any(name in stale.code for name in INPUTS):
-        causes += [f"{name}: {what} changed" for name, what in INPUTS.items() if name in stale.assets]
+        causes += [f"{name}: {what} changed" for name, what in INPUTS.items() if _is_first(name, stale)]
     if not causes:
         first = next((name for name in stale.assets if name != "report"), "report")
         causes.append(f"{first}: never computed, or what it is made of has a new version")
     named = ", ".join(stale.assets[:SHOWN]) + (" ..." if len(stale.assets) > SHOWN else "")
     return f"{len(stale.assets)} of its assets are stale ({named}): {_first(causes)}"
+
+
+def _is_first(name: str, stale: Stale) -> bool:
+    """Whether the asset is stale by what it reads itself, not by an asset that is stale before it."""
+    return name in stale.assets and not any(before in stale.assets for before in MADE_OF.get(name, ()))
 
 
 def _first(causes: list[str]) -> str:

@@ -8,6 +8,9 @@ Reinforcement learning is logged while it goes on, into a child run ``exploratio
 table ``policy_steps``. A run that resumed another one's training begins with the step at which it resumed; when the
 policy is committed, the steps before are filled in from the table, so that the last run always has the whole curve.
 
+Win rates go into a child run ``evaluation``: the step is how many labels there were, so that runs of an experiment to
+which labels came draw its estimates against them.
+
 Results are in the store before MLflow hears of them, so a MLflow that fails fails no step: there is one warning, and
 what could not be logged waits for the next result and for the run's end. Whatever waits has a mark in the home until it
 is logged; with a mark the experiment's next run logs everything, also what it only reuses.
@@ -20,15 +23,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from ops.lab import Lab
 from ops.models import RecordedModel
 from ops.storage.layout import safe
-from ops.storage.tracking import EXPLORATION, Tracker
+from ops.storage.tracking import EVALUATION, EXPLORATION, Tracker
 from ops.types import StageResult
 from orchestration.live_metrics import LiveMetrics, Points, is_number, reason_of, warn
 
 RESULTS = ("exploration/evaluation", "exploration/training_dynamics")
 """Assets whose numbers are metrics of the trained policy, under the asset's name."""
+
+WIN_RATES = "evaluation/win_rates"
 
 LIVE_WAIT_SECONDS = 2.0
 """What a training waits for other processes at a time, and every step once MLflow has failed."""
@@ -66,6 +73,8 @@ class RunTracking:
             self._wait(result, self._complete_steps, self._register_policies)
         elif asset in RESULTS:
             self._wait(result, partial(self._log_results, asset.rpartition("/")[2], _numbers(result)))
+        elif asset == WIN_RATES:
+            self._wait(result, self._log_win_rates)
         elif not self._has_warned:
             return
         if self._has_news:
@@ -165,6 +174,18 @@ class RunTracking:
     def _log_results(self, asset: str, numbers: dict[str, float]) -> None:
         metrics = {f"{asset}/{name}": value for name, value in numbers.items()}
         self._tracker.log_results(self._lab.experiment.name, self._lab.run_id, max(self._lab.plan.policies), metrics)
+
+    def _log_win_rates(self) -> None:
+        """Every estimate with its interval, ``win_rate/MODEL/control_variate/JUDGE``, and what its judges saved."""
+        frame = self._lab.store.read("win_rates", self._lab.plan.fingerprints[WIN_RATES])
+        metrics: dict[str, float] = {}
+        for row in frame.iter_rows(named=True):
+            parts = (row["quantity"], row["model"], row["estimator"], row["judge"])
+            name = "/".join(part for part in parts if part is not None)
+            cells = {name: row["value"]} | {f"{name}_{end}": row[end] for end in ("low", "high", "saving")}
+            metrics |= {key: float(value) for key, value in cells.items() if is_number(value)}
+        labels = int(frame.group_by("model").agg(pl.col("n_labelled").max())["n_labelled"].sum())
+        self._tracker.log_results(self._lab.experiment.name, self._lab.run_id, labels, metrics, EVALUATION)
 
     def _log(self, iteration: int, metrics: dict[str, float]) -> None:
         self._tracker.log_iteration(self._lab.experiment.name, iteration, self._lab.run_id, metrics)

@@ -14,6 +14,9 @@ from pydantic.fields import FieldInfo
 from ops.adapt import ADAPTATIONS
 from ops.config import Experiment, Limits, Monitoring, Problems, Prompts, Sampling, Statistics
 from ops.engines import ENGINES
+from ops.evaluation.judges import JUDGES
+from ops.evaluation.labels import FileLabels, GoldLabels
+from ops.evaluation.settings import ComparedModel, Evaluation
 from ops.experiment_files import load_experiment
 from ops.exploration.advantages import ADVANTAGES
 from ops.exploration.bonuses import BONUSES
@@ -28,7 +31,7 @@ from ops.verifiers import VERIFIERS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "experiments.md"
 VARIANTS = {"task": TASKS, "verifiers": VERIFIERS, "filter": FILTERS, "training": METHODS, "engine": ENGINES}
-VARIANTS |= {"adapt": ADAPTATIONS, "reward": REWARDS, "advantage": ADVANTAGES, "bonus": BONUSES}
+VARIANTS |= {"adapt": ADAPTATIONS, "reward": REWARDS, "advantage": ADVANTAGES, "bonus": BONUSES, "judges": JUDGES}
 SECTIONS: dict[str, type[BaseModel]] = {
     "experiment": Experiment,
     "model: builtin": BuiltinModel,
@@ -45,6 +48,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "monitoring": Monitoring,
     "lora": Lora,
     "exploration": Exploration,
+    "evaluation": Evaluation,
+    "evaluation: models": ComparedModel,
+    "labels: file": FileLabels,
+    "labels: gold": GoldLabels,
 }
 
 

@@ -38,6 +38,9 @@ GPU_ASSETS = (
     "exploration/policy",
     "exploration/training_dynamics",
     "exploration/evaluation",
+    "evaluation/pairs",
+    "evaluation/synthetic_judgements",
+    "evaluation/tuned_judgements",
 )
 """Assets whose heavy step claims the pool ``gpu``; in the graph they carry the tag ``mindgap/resource: gpu``."""
 

@@ -1,6 +1,7 @@
 """MLflow: one parent run per experiment and Dagster run, child runs under it, model versions without copies.
 
-A child run per iteration; of an experiment with reinforcement learning one called ``exploration``, with its steps.
+A child run per iteration; of an experiment with reinforcement learning one called ``exploration``, with its steps; of
+one that compares models one called ``evaluation``, whose steps are numbers of labels.
 
 MLflow mirrors results for its UI and its registry; the truth stays in the manifests. Everything
 goes through ``MlflowClient`` with explicit run ids and tags, under one file lock, so that steps in
@@ -50,10 +51,11 @@ BATCH_METRICS, BATCH_OTHERS = 800, 100
 """What MLflow takes at once, with room to spare: metrics, and parameters and tags."""
 
 EXPLORATION = "exploration"
-"""Kind of the child run of reinforcement learning."""
+EVALUATION = "evaluation"
+"""Kinds of the child runs of experiments without a loop."""
 
 Child = int | str | None
-"""Which run of an experiment: its parent run (None), an iteration's, or ``EXPLORATION``."""
+"""Which run of an experiment: its parent run (None), an iteration's, or that of its kind (``EXPLORATION``)."""
 
 _METRIC_NAME = re.compile(r"[^\w\-. /]", re.ASCII)
 """What MLflow refuses in the name of a metric or parameter."""
@@ -214,16 +216,18 @@ class Tracker:
                 self._logged[child, metric.key].add(metric.step)
         return len(new)
 
-    def log_results(self, experiment: str, run_id: str, step: int, metrics: Mapping[str, float | None]) -> str:
-        """Log what a trained policy was measured at, to the child run ``exploration`` and to its parent; returns the
+    def log_results(
+        self, experiment: str, run_id: str, step: int, metrics: Mapping[str, float | None], child: str = EXPLORATION
+    ) -> str:
+        """Log what was measured without iterations to the child run of that name and to its parent; returns the
         child's MLflow run id. Logging the same value again changes nothing.
         """
         with self._locked() as client:
             parent = self._run(client, experiment, run_id, None)
-            child = self._child(client, experiment, run_id, EXPLORATION)
-        self._log(child, metrics, {}, {}, step=step)
+            run = self._child(client, experiment, run_id, child)
+        self._log(run, metrics, {}, {}, step=step)
         self._log(parent, metrics, {}, {}, step=step)
-        return child
+        return run
 
     def register_model(
         self,

@@ -106,6 +106,7 @@ def test_nothing_is_loaded_from_another_host(site, pages):
 
 def test_every_variant_is_in_the_reference(pages, site):
     import ops.estimation
+    from ops.evaluation.judges import JUDGES
     from ops.exploration.advantages import ADVANTAGES
     from ops.exploration.bonuses import BONUSES
     from ops.exploration.rewards import REWARDS
@@ -116,7 +117,7 @@ def test_every_variant_is_in_the_reference(pages, site):
     from ops.verifiers import VERIFIERS
 
     anchors = set().union(*(page.anchors for path, page in pages.items() if "reference" in path.parts))
-    tables = (TASKS, GRADERS, VERIFIERS, FILTERS, METHODS, BONUSES, REWARDS, ADVANTAGES)
+    tables = (TASKS, GRADERS, VERIFIERS, FILTERS, METHODS, BONUSES, REWARDS, ADVANTAGES, JUDGES)
     classes = [item for table in tables for item in table.values()]
     assert len(classes) > 25
     assert [kind for kind in classes if f"{kind.__module__}.{kind.__qualname__}" not in anchors] == []

@@ -42,6 +42,7 @@ def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for name in (
+        "MINDGAP_LABELS",
         "MINDGAP_EXECUTOR",
         "MINDGAP_PROGRESS",
         "MINDGAP_LAUNCH_NEW",

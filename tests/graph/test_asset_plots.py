@@ -28,6 +28,8 @@ WITHOUT = {
     "exploration_differences": "the study's report has its own",
     "bandit_regret": "the page of its own",
     "arm_differences": "beside arm_metrics, which is drawn",
+    "judge_metrics": "beside win_rates, which is drawn",
+    "label_curves": "beside win_rates, which is drawn",
 }
 
 
@@ -57,6 +59,7 @@ def made_up(table: str) -> pl.DataFrame:
             "policy_evaluation": "pass_at_k",
             "training_dynamics": "solved_questions",
         },
+        "estimator": "control_variate",
         "sampler": "policy",
         "questions": "all",
     }

@@ -66,7 +66,8 @@ def test_gpu_work_and_nothing_else_claims_the_pool() -> None:
     names = ("sample_responses", "verify_responses", "read_under_base")
     iterations = {f"{name}_{k}" for name in names for k in (0, 1)}
     explores = {"train_policy", "draw_base_responses", "draw_evaluation"}
-    assert found == {"obtain_base_model", "finetune_model_0", *iterations, *explores}
+    evaluates = {"draw_pairs", "judge_pairs", "tune_judges"}
+    assert found == {"obtain_base_model", "finetune_model_0", *iterations, *explores, *evaluates}
 
 
 def test_the_longest_valid_experiment_decides_and_a_broken_file_is_only_left_out(write_experiment, caplog) -> None:
