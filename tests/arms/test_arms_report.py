@@ -138,6 +138,7 @@ def test_current_in_sql(reported):
     assert set(query(reported.store.home, found)["asset"]) == wanted
 
 
+@pytest.mark.slow
 def test_a_removed_page_is_written_again(reported):
     (reported.folder / "index.html").unlink()
     assert all(result.reused for result in run_stages(ArmsBench.open("tiny")))

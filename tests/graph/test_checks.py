@@ -81,12 +81,12 @@ def test_train_eval_disjoint(model: Any) -> None:
     task = Countdown()
     train, evaluation = task.generate("train", 4, 0), task.generate("eval", 4, 0)
     sound = checks.train_eval_disjoint(
-        _lab(_problems_table(train, evaluation), task=task, model=model, verifier_models=list)
+        _lab(_problems_table(train, evaluation), task=task, model=model, verifier_models=list, evaluation=None)
     )
     assert sound.passed
     assert sound.numbers == {"train_problems": 4, "eval_problems": 4, "shared": 0}
     leaked = _problems_table(train, [*evaluation, train[0]])  # under another identity
-    finding = checks.train_eval_disjoint(_lab(leaked, task=task, model=model, verifier_models=list))
+    finding = checks.train_eval_disjoint(_lab(leaked, task=task, model=model, verifier_models=list, evaluation=None))
     assert not finding.passed
     assert finding.numbers["shared"] == 1
     assert "accuracy would measure memory" in finding.sentence

@@ -89,6 +89,7 @@ def test_everything_is_committed_once_and_reused_the_second_time(lab):
     assert set(gaps["split"]) == {"eval", "train"}
 
 
+@pytest.mark.slow
 def test_the_same_experiment_from_scratch_gives_the_same_responses(tmp_path):
     frames = []
     for place in ("one", "two"):

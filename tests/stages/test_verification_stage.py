@@ -118,12 +118,12 @@ class Killed(Exception):
 @pytest.mark.parametrize(
     "verifier",
     [
-        {"name": "binary_cot", "max_tokens": 24},
+        pytest.param({"name": "binary_cot", "max_tokens": 24}, marks=pytest.mark.slow),
         {"name": "binary_cot", "max_tokens": 24, "repeats": 2},
-        {"name": "score_cot", "max_tokens": 24},
+        pytest.param({"name": "score_cot", "max_tokens": 24}, marks=pytest.mark.slow),
         {"name": "logit"},
-        {"name": "tournament", "max_tokens": 16},
-        {"name": "sequence_logprob"},
+        pytest.param({"name": "tournament", "max_tokens": 16}, marks=pytest.mark.slow),
+        pytest.param({"name": "sequence_logprob"}, marks=pytest.mark.slow),
     ],
     ids=lambda verifier: f"{verifier['name']}-{verifier.get('repeats', 1)}",
 )

@@ -144,6 +144,7 @@ def test_the_report_is_one_self_contained_page_with_its_tables(bench):
     assert len(cell) == 1 and "+.500" in cell[0] and "+1.000" in cell[0] and "1.0 × 10¹²" in cell[0]
 
 
+@pytest.mark.slow
 def test_a_removed_page_is_written_again(bench):
     run_study_stages(bench)
     (bench.folder / "index.html").unlink()

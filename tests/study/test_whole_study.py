@@ -14,6 +14,7 @@ def run_members(path) -> dict[str, dict[str, int]]:
     return {member.experiment.name: run_experiment(Lab.open(member.experiment)) for member in load_study(path).members}
 
 
+@pytest.mark.slow
 def test_cross_verification_samples_nothing(write_study):
     before = run_members(write_study(cross=[]))
     assert before == {
