@@ -78,6 +78,13 @@ def _member(study: ArmStudy, arm: str, seed: int, where: str) -> ArmMember:
             field=origin.place("exploration"),
             remedy="a study of exploration lists its tasks under tasks: copy studies/explore.yaml",
         )
+    if experiment.evaluation is not None:
+        raise ExperimentError(
+            where,
+            "expected no evaluation in a study of arms that are iterated",
+            field=origin.place("evaluation"),
+            remedy="compare models in one experiment: copy experiments/win-rates.yaml",
+        )
     return ArmMember(experiment, arm, seed)
 
 
