@@ -266,7 +266,8 @@ def _evaluation_plan(
     """Of an experiment with ``evaluation``."""
     found, assets = plan_evaluation(experiment, evaluation, reference, eval_set)
     prints |= {evaluation_asset(asset): value for asset, value in assets.items()}
-    prints["base_model"] = fingerprint("base_model", CODE_VERSIONS["base_model"], None, found.loaded())
+    roles = {"reference": experiment.model.shown, "models": list(found.models), "judges": list(found.judge_models)}
+    prints["base_model"] = fingerprint("base_model", CODE_VERSIONS["base_model"], roles, found.loaded())
     words = {"name": experiment.name, "hypothesis": experiment.hypothesis}
     prints["report"] = fingerprint("report", CODE_VERSIONS["report"], words, dict(prints))
     return Plan(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from ops.lab import Lab
@@ -35,8 +36,9 @@ def evaluate() -> None:
 
     A judge, such as a model that compares responses, judges all N pairs, and people label n of them, drawn at random.
     The mean label is corrected by how much the judge's mean over the labelled pairs differs from its mean over all
-    pairs, which is unbiased whatever the judge is worth: a useless one costs nothing, a good one makes the interval
-    narrower. What it saves of the labels is rho^2 (1 - n/N), where rho is the correlation of labels and judgements.
+    pairs, which is unbiased whatever the judge is worth: a useless one costs next to nothing
+    (about one label for each judge), a good one makes the interval narrower. What it saves of the labels is
+    rho^2 (1 - n/N), where rho is the correlation of labels and judgements.
 
     \b
     In turn: mindgap run NAME                        pairs and judgements
@@ -47,10 +49,32 @@ def evaluate() -> None:
     """
 
 
+def _between(low: float, high: float) -> Callable[[click.Context, click.Parameter, float | None], float | None]:
+    """An option's value is between the two, both excluded; NaN is not."""
+
+    def check(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not low < value < high:
+            raise click.BadParameter(f"expected a number between {low:g} and {high:g}, both excluded, got {value:g}")
+        return value
+
+    return check
+
+
 @evaluate.command()
 @_named
-@click.option("--width", default=0.05, show_default=True, help="Half-width of the interval that is wished for.")
-@click.option("--correlation", type=float, help="Suppose this correlation of labels and judge, whatever labels say.")
+@click.option(
+    "--width",
+    default=0.05,
+    show_default=True,
+    callback=_between(0, 0.5),
+    help="Half-width of the interval that is wished for.",
+)
+@click.option(
+    "--correlation",
+    type=float,
+    callback=_between(-1, 1),
+    help="Suppose this correlation of labels and judge, whatever labels say.",
+)
 @click.option("--n", type=click.IntRange(min=1), help="Tell the saving of so many labels; default: those there are.")
 def plan(name: str, width: float, correlation: float | None, n: int | None) -> None:
     """Say what labels will be worth: the judges' saving, labels for an interval, intervals for labels.
@@ -103,6 +127,7 @@ def export(name: str, target: Path, n: int, design: Any, model: str | None, seed
     """
     from ops.stages.label_waves import export_again, export_wave
 
+    _refuse_with_wave(wave)
     lab = _lab(name)
     if wave is not None:
         done = export_again(lab, target, wave)
@@ -118,6 +143,14 @@ def export(name: str, target: Path, n: int, design: Any, model: str | None, seed
         "1, 0, or a number between" if lab.evaluation.estimand == "accuracy" else "a, b, tie, or a number from 0 to 1"
     )
     click.echo(f"Fill in the column label ({words}), then: mindgap evaluate import {name} {target} --annotator WHO")
+
+
+def _refuse_with_wave(wave: int | None) -> None:
+    """Options of a draw where nothing is drawn."""
+    context = click.get_current_context()
+    for option in ("n", "design", "model", "seed"):
+        if wave is not None and context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{option} with --wave: wave {wave} is written again as it was drawn")
 
 
 @evaluate.command(name="import")
@@ -144,8 +177,13 @@ def import_(name: str, source: Path, annotator: str | None, allow: str, replace:
     wrong = [item for item in allowed if item not in EXCLUSIONS]
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is none of {ALLOWED}", param_hint="--allow")
-    done = import_labels(_lab(name), source, annotator=annotator, allow=allowed, replacing=replace)
-    click.echo("\n".join(_import_lines(done, name)))
+    lab = _lab(name)
+    done = import_labels(lab, source, annotator=annotator, allow=allowed, replacing=replace)
+    click.echo("\n".join(_import_lines(done)))
+    if lab.evaluation.learning_judges:
+        click.echo(f"Now: mindgap run {name}   (judges learn from the labels before there are estimates)")
+    else:
+        click.echo(f"Now: mindgap evaluate estimate {name}   (or mindgap run {name}, which also writes the page)")
 
 
 @evaluate.command()
@@ -198,7 +236,7 @@ def _check(lab: Lab) -> None:
     assert lab.evaluation is not None  # or ExperimentError
 
 
-def _import_lines(done: Imported, name: str) -> list[str]:
+def _import_lines(done: Imported) -> list[str]:
     answers, merged = done.answers, done.merged
     changes = f"{merged.new:,} new, {merged.replaced:,} replaced, {merged.same:,} known"
     lines = [f"{done.path}: {merged.total:,} labels ({changes})"]
@@ -217,7 +255,6 @@ def _import_lines(done: Imported, name: str) -> list[str]:
             f"{found.n_pairs:,} pairs have labels of several annotators, {found.n_conflicts:,} of them different ones"
         )
         lines.append(f"{several}: {_interval(found.percent)} agree, Krippendorff's alpha {_interval(found.alpha)}")
-    lines.append(f"Now: mindgap evaluate estimate {name}   (or mindgap run {name}, which also writes the page)")
     return lines
 
 

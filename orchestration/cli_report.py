@@ -36,7 +36,7 @@ def show_report(names: list[str], *, next_steps: bool = True) -> None:
             raise StorageError(f"experiment {name}", "has no results yet", remedy=f"mindgap run {name}")
     _console().print(terminal_report(summaries[0]) if len(summaries) == 1 else terminal_table(summaries))
     if next_steps:
-        click.echo("\n".join(_next_steps(names, {kind_of(lab.experiment) for lab in labs})))
+        click.echo("\n".join(_next_steps(names, [kind_of(lab.experiment) for lab in labs])))
 
 
 def write_page(name: str, path: Path) -> None:
@@ -150,15 +150,16 @@ WHERE: dict[Kind, tuple[str, str]] = {
 """By kind of experiment: what MLflow draws its metrics over, and the table to look at first."""
 
 
-def _next_steps(names: list[str], found: set[Kind]) -> list[str]:
-    """``found``: kinds of experiments among them."""
+def _next_steps(names: list[str], of: list[Kind]) -> list[str]:
+    """``of``: the kind of each."""
     home = home_folder()
     lines = ["", "Where to look next:"]
-    for name in names:
+    for name, kind in zip(names, of, strict=True):
         page = home / "reports" / f"{name}.html"
         if page.is_file():
-            lines.append(f"  {_short(page):<50} the page: plots, examples, where each number comes from")
-    kinds = [where for kind, where in WHERE.items() if kind in found]
+            examples = "" if kind == "evaluation" else " examples,"
+            lines.append(f"  {_short(page):<50} the page: plots,{examples} where each number comes from")
+    kinds = [where for kind, where in WHERE.items() if kind in of]
     over, tables = " and ".join(words for words, _ in kinds), [table for _, table in kinds]
     places = {
         "make ui": "the asset graph on http://127.0.0.1:3000",

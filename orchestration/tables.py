@@ -14,7 +14,7 @@ def aligned(frame: pl.DataFrame) -> str:
     columns = []
     for series in shown.iter_columns():
         right = series.dtype.is_numeric()
-        cells = [series.name, *(_cell(value) for value in series)]
+        cells = [series.name, *(_cell(value) for value in series.to_list())]
         width = max(len(cell) for cell in cells)
         columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in cells])
     lines = ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]

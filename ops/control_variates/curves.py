@@ -17,6 +17,11 @@ horizontal distance: m human labels have the squared error of n labels with the 
 the nested formula. ``realised_savings`` reads m off the human curve. Several pairs per problem change nothing in
 expectation, because pairs are drawn.
 
+That population is the labelled pairs with the same weight each, and redraws know no strata, whatever estimates do with
+them: the curve is of labels drawn uniformly among all pairs. Where strata were labelled in unequal parts the plain mean
+of the labels is not what estimates are of (.79 where the win rate is .83 in
+tests/control_variates/test_allocation.py), and there is no curve.
+
 Intervals are over problems and redraws: resampled problems are another population, whose squared error is taken to be
 the theory's for it times what redraws gave over what theory gives here.
 """
@@ -35,6 +40,11 @@ from ops.estimation.bootstrap import percentile_interval
 from ops.types import Interval
 
 SMALLEST = 10
+FEWEST = 4
+"""Below it not even the human curve says anything."""
+SURELY_UNEQUAL = 0.001
+"""Probability of parts of strata that far apart in a uniform draw, below which it is taken for none."""
+WHY = "their plain mean is not what is estimated"
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,44 @@ def default_grid(n_labelled: int, *, points: int = 8, smallest: int = SMALLEST) 
     return np.unique(np.geomspace(smallest, n_labelled // 2, points).round().astype(int))
 
 
+def fewest_labels(n_judges: int, folds: int | None = None) -> int:
+    """Labels from which on a set of judges has a curve: J + 4, or J + 3 in all folds but one when cross-fitted.
+
+    One more than the least with a theory, alpha from n > J + 2 labels, for the plain estimate; the least itself for the
+    cross-fitted one.
+    """
+    return max(FEWEST, n_judges + 4, -(-(n_judges + 3) * folds // (folds - 1)) if folds and n_judges else 0)
+
+
+def check_drawn_uniformly(pairs: LabelledPairs) -> None:
+    """Refuse labels that may be of strata in unequal parts.
+
+    Sizes by stratum can follow from earlier labels from the second wave on, and which design a wave had is not among
+    the arrays: several waves in several strata are refused, uniform ones, too. A single wave is refused where its parts
+    of strata could hardly be those of a uniform draw: chi-squared, with the variance of draws without replacement.
+
+    Raises:
+        DatasetError: they may be.
+    """
+    from scipy.special import chdtrc  # type: ignore[import-untyped]
+
+    labelled_N = ~np.isnan(pairs.labels_N)
+    size_S, count_S = np.bincount(pairs.stratum_N), np.bincount(pairs.stratum_N[labelled_N])
+    size_S, count_S = size_S[size_S > 0], np.pad(count_S, (0, len(size_S) - len(count_S)))[size_S > 0]
+    n_strata, n_waves = len(size_S), len(np.unique(pairs.wave_N[labelled_N]))
+    if n_strata < 2 or labelled_N.all():
+        return
+    remedy = "label one wave of the design uniform, or set strata: none where all waves were uniform"
+    if n_waves > 1:
+        problem = f"labels of {n_waves} waves in {n_strata} categories may be of categories in unequal parts"
+        raise DatasetError("the curve", f"{problem}: {WHY}", field="labels", remedy=remedy)
+    expected_S = size_S * labelled_N.mean()
+    distance = ((count_S - expected_S) ** 2 / expected_S).sum() / (1 - labelled_N.mean())
+    if chdtrc(n_strata - 1, distance * (1 - 1 / len(labelled_N))) < SURELY_UNEQUAL:
+        problem = f"labels are of {n_strata} categories in unequal parts"
+        raise DatasetError("the curve", f"{problem}: {WHY}", field="labels", remedy=remedy)
+
+
 def label_curves(
     pairs: LabelledPairs,
     judge_sets: Mapping[str, Sequence[int]],
@@ -110,24 +158,26 @@ def label_curves(
 ) -> LabelCurves:
     """Curves of human labels alone and of each set of judges, from the labelled pairs.
 
+    A curve begins at the first number of labels with which its judges can be estimated (``fewest_labels``).
+
     Args:
         judge_sets: columns of ``pairs.judges_NJ`` by name, e.g. {"logit": [0], "logit + pairwise": [0, 1]}.
         grid_G: numbers of labels, ascending; by default ``default_grid``.
         cross_fitted: also the cross-fitted estimator (folds of whole problems).
 
     Raises:
-        DatasetError: fewer than 20 labelled pairs, labels that are all equal, or a grid that is not ascending, below
-            judges + 4, or not below the number of labelled pairs.
+        DatasetError: fewer than 20 labelled pairs, labels that are all equal or may be of strata in unequal parts, or
+            a grid that is not ascending, below ``FEWEST``, or not below the number of labelled pairs.
     """
+    check_drawn_uniformly(pairs)
     population = Population(pairs, judge_sets)
     grid_G = default_grid(population.size) if grid_G is None else np.asarray(grid_G, dtype=int)
-    largest = max((len(columns) for columns in judge_sets.values()), default=0)
-    if (np.diff(grid_G) <= 0).any() or grid_G[0] < largest + 4 or grid_G[-1] >= population.size:
+    if (np.diff(grid_G) <= 0).any() or grid_G[0] < FEWEST or grid_G[-1] >= population.size:
         raise DatasetError(
             "the curve",
-            f"numbers of labels {grid_G.tolist()} of {population.size} labelled pairs and up to {largest} judges",
+            f"numbers of labels {grid_G.tolist()} of {population.size} labelled pairs",
             field="grid",
-            remedy=f"ascending numbers from {largest + 4} to {population.size - 1}",
+            remedy=f"ascending numbers from {FEWEST} to {population.size - 1}",
         )
     error = redrawn_errors(population, grid_G, folds if cross_fitted else 1, redraws, seed)
     rng = np.random.default_rng([seed, 1])
@@ -137,8 +187,12 @@ def label_curves(
     for (estimator, judge), error_RG in error.items():
         square_RG = error_RG**2
         draws[estimator, judge] = (chosen_BR @ square_RG) * factor[judge][:, None]
-        predicted_G = population.predicted(grid_G, judge, folds if estimator == "cross_fitted" else None)
+        fitted_in = folds if estimator == "cross_fitted" else None
+        fewest = fewest_labels(len(judge_sets[judge]) if judge is not None else 0, fitted_in)
+        predicted_G = population.predicted(grid_G, judge, fitted_in)
         for g, n in enumerate(grid_G):
+            if n < fewest:
+                continue
             interval = percentile_interval(float(square_RG[:, g].mean()), draws[estimator, judge][:, g], confidence)
             points.append(CurvePoint(estimator, judge, int(n), interval, float(predicted_G[g]), redraws))
     return LabelCurves(tuple(points), realised_savings(points, draws, grid_G, population.size, confidence))

@@ -16,8 +16,8 @@ alpha by least squares with a constant. The pooled quantity, mean(w z) / mean(w)
 precision of what a filter accepts minus the accuracy (``precision_minus_accuracy``). It has c_i = w_i / mean_N(w) - 1.
 
 Standard errors are clustered by problem, with the noise of all N responses and, for the pooled quantity, that of
-mean(w). The bootstrap resamples problems with their labelled and unlabelled responses, fits alpha anew and divides by
-the resample's mean(w).
+mean(w). There is no bootstrap: a few problems carry the variance, and with 100 labels percentiles of resampled
+problems cover 90 to 92 % in place of 95 %; a variance ratio of resamples has no usable mean (a saving of -58 was seen).
 
 A score that the weights are made from adds little to c itself: where a filter keeps only high scores, c has said what
 they say. Judges that the filter does not use save labels.
@@ -33,7 +33,6 @@ from ops.control_variates.gap_regression import GapRegression, LabelledResponses
 from ops.control_variates.intervals import quantiles
 from ops.control_variates.studies import folds_by_problem
 from ops.errors import DatasetError
-from ops.estimation.bootstrap import percentile_interval
 from ops.types import Interval
 
 
@@ -52,9 +51,10 @@ class GapFromLabels:
             simulation .06 standard errors with 100 labels).
         cross_fitted: alpha from other folds: no such bias.
         standard_error, standard_error_...: clustered by problem.
-        bootstrap: the percentile interval over resampled problems around ``control_variate``.
         coefficient_J: alpha of each judge, in units of the label per unit of its score.
-        saving: 1 - variance of ``control_variate`` / variance of ``labels_only``, by the bootstrap.
+        saving: 1 - variance of ``control_variate`` / variance of ``labels_only``, squares of their standard errors; NaN
+            where the latter is 0.
+        n_problems: P, labelled or not.
     """
 
     quantity: Quantity
@@ -64,7 +64,6 @@ class GapFromLabels:
     standard_error_labels_only: float
     standard_error: float
     standard_error_cross_fitted: float
-    bootstrap: Interval
     coefficient_J: np.ndarray
     saving: float
     n_labelled: int
@@ -74,7 +73,6 @@ class GapFromLabels:
 
 def gap_from_labels(
     responses: LabelledResponses,
-    counts_RP: np.ndarray,
     confidence: float,
     *,
     quantity: Quantity = "gap",
@@ -84,7 +82,6 @@ def gap_from_labels(
     """Estimate the gap of the weights, with and without the judges as control variates.
 
     Args:
-        counts_RP: bootstrap multiplicities of the P problems.
         confidence: e.g. 0.95.
         folds: of labelled problems, dealt out by ``seed``, for ``cross_fitted``.
 
@@ -96,8 +93,6 @@ def gap_from_labels(
     labels_only, judged = (GapRegression(responses, quantity, with_judges) for with_judges in (False, True))
     fold_n = folds_by_problem(responses.problem_N[judged.labelled_N], folds, seed)
     in_folds = GapRegression(responses, quantity, True, fold_n)
-    draws = labels_only.draws(counts_RP), judged.draws(counts_RP)
-    plain_variance, variance = (float(np.nanvar(draws_R, ddof=1)) for draws_R in draws)
     value, error, degrees, coefficient_K = judged.estimate()
     plain, plain_error, plain_degrees, _ = labels_only.estimate()
     fitted, fitted_error, fitted_degrees, _ = in_folds.estimate()
@@ -109,12 +104,11 @@ def gap_from_labels(
         standard_error_labels_only=plain_error,
         standard_error=error,
         standard_error_cross_fitted=fitted_error,
-        bootstrap=percentile_interval(value, draws[1], confidence),
         coefficient_J=coefficient_K[1:] / judged.scale_J,
-        saving=1.0 - variance / plain_variance if plain_variance > 0 else float("nan"),
+        saving=1.0 - error**2 / plain_error**2 if plain_error > 0 else float("nan"),
         n_labelled=judged.n_labelled,
         n_responses=len(responses.labels_N),
-        n_problems=counts_RP.shape[1],
+        n_problems=judged.n_problems,
     )
 
 

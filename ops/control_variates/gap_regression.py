@@ -32,9 +32,7 @@ class LabelledResponses:
 class GapRegression:
     """The regression of y = c z on c and c zh, on labelled responses, with c = a / mean - b.
 
-    Pooled: a = w, b = 1 and mean = mean_N(w). Gap: a = g w / mean_x(w), b = g = N / (P m_x) and mean = 1. Everything
-    that a resample needs is linear in the columns (1, a zh_k, b zh_k, a z, b z), zh_0 = 1: their moments by problem are
-    enough.
+    Pooled: a = w, b = 1 and mean = mean_N(w). Gap: a = g w / mean_x(w), b = g = N / (P m_x) and mean = 1.
     """
 
     def __init__(
@@ -78,40 +76,6 @@ class GapRegression:
         degrees = max(square_P.sum() ** 2 / np.maximum((square_P**2).sum(), 1e-300), 1.0)
         return float(value), float(np.sqrt(variance)), float(degrees), alpha_nK.mean(0)
 
-    def draws(self, counts_RP: np.ndarray) -> np.ndarray:
-        """The estimate in each resample of problems, float [R]; NaN where it has too few labels."""
-        n_controls = self.zh_NK.shape[1]
-        row_NC = np.column_stack(
-            [
-                np.ones(len(self.z_N)),
-                self.a_N[:, None] * self.zh_NK,
-                self.b_N[:, None] * self.zh_NK,
-                self.a_N * self.z_N,
-                self.b_N * self.z_N,
-            ]
-        )
-        width = row_NC.shape[1]
-        labelled_nC = row_NC[self.labelled_N]
-        product_nCC = (labelled_nC[:, :, None] * labelled_nC[:, None, :]).reshape(self.n_labelled, -1)
-        of_labelled = _sums_by_problem(product_nCC, self.problem_N[self.labelled_N], self.n_problems)
-        of_all = _sums_by_problem(row_NC[:, :-2], self.problem_N, self.n_problems)
-        moment_RCC = (counts_RP @ of_labelled).reshape(-1, width, width)
-        total_RC = counts_RP @ of_all
-        mean_R = total_RC[:, 1] / total_RC[:, 0] if self.is_pooled else np.ones(len(total_RC))
-        usable_R = (moment_RCC[:, 0, 0] > n_controls + 1) & (mean_R > 0)
-        map_RDC = np.zeros((int(usable_R.sum()), n_controls + 2, width))  # to (1, controls, y)
-        map_RDC[:, 0, 0] = 1
-        a_columns, b_columns = [*range(1, 1 + n_controls), width - 2], [*range(1 + n_controls, width - 2), width - 1]
-        for k, (a_column, b_column) in enumerate(zip(a_columns, b_columns, strict=True), start=1):
-            map_RDC[:, k, a_column], map_RDC[:, k, b_column] = 1 / mean_R[usable_R], -1
-        value_R = np.full(len(mean_R), np.nan)
-        value_R[usable_R] = _regression_means(
-            map_RDC @ moment_RCC[usable_R] @ map_RDC.transpose(0, 2, 1),
-            np.einsum("rdc,rc->rd", map_RDC[:, :-1, :-2], total_RC[usable_R]),
-        )
-        # g has N inside, and a resample has its own
-        return value_R if self.is_pooled else value_R * total_RC[:, 0] / len(self.z_N)
-
 
 def _coefficients(y_n: np.ndarray, h_nK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """alpha by least squares for every labelled row, [n, K], and what residuals are divided by, 1 - leverage.
@@ -131,23 +95,6 @@ def _fold_coefficients(y_n: np.ndarray, h_nK: np.ndarray, fold_n: np.ndarray) ->
     for k in np.unique(fold_n):
         alpha_nK[fold_n == k] = _coefficients(y_n[fold_n != k], h_nK[fold_n != k])[0][0]
     return alpha_nK, np.ones(len(y_n))
-
-
-def _regression_means(moment_RDD: np.ndarray, total_RD: np.ndarray) -> np.ndarray:
-    """mean_n(y) - alpha' (mean_n(h) - mean_N(h)) from moments of labelled (1, h, y) and totals of (1, h) over all."""
-    n_R = moment_RDD[:, 0, 0]
-    mean_RD = moment_RDD[:, 0, :] / n_R[:, None]
-    centred_RDD = moment_RDD - n_R[:, None, None] * mean_RD[:, :, None] * mean_RD[:, None, :]
-    covariance_RK = centred_RDD[:, 1:-1, -1]
-    alpha_RK = np.einsum("rkl,rl->rk", np.linalg.pinv(centred_RDD[:, 1:-1, 1:-1], hermitian=True), covariance_RK)
-    shift_RK = mean_RD[:, 1:-1] - total_RD[:, 1:] / total_RD[:, :1]
-    return mean_RD[:, -1] - (alpha_RK * shift_RK).sum(1)
-
-
-def _sums_by_problem(value_NC: np.ndarray, problem_N: np.ndarray, n_problems: int) -> np.ndarray:
-    sum_PC = np.zeros((n_problems, value_NC.shape[1]))
-    np.add.at(sum_PC, problem_N, value_NC)
-    return sum_PC
 
 
 def _known_part(responses: LabelledResponses, n_problems: int, is_pooled: bool) -> tuple[np.ndarray, np.ndarray]:

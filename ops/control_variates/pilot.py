@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,13 +24,14 @@ class Pilot:
     Attributes:
         theta: win rate (or accuracy).
         variance: sigma^2 of a label; ``own``: mean of z (1 - z), 0 without ties.
-        rho_squared: squared multiple correlation of labels and judges, adjusted, with its interval over problems; NaN
-            without judges.
+        rho_squared: squared multiple correlation of labels and judges within strata, as estimates use it, adjusted,
+            with its interval over problems; NaN without judges.
         icc, residual_icc: correlation of two labels of one problem, and of what the judges leave over, in [0, 1].
         icc_source: ``labels``; ``judge``: too few problems have two labels, so that of the judges' prediction; ``worst
             case``: 1, there being no judge either; ``one pair per problem``: it plays no part.
         same_problem: q, the probability that two of the N pairs are of one problem.
-        n_labelled, n_pairs, n_problems, n_judges: labels of the pilot, N, P, J.
+        n_labelled, n_pairs, n_problems, n_judges, n_strata: labels of the pilot, N, P, J, S.
+        within: part of sigma^2 that is within strata; 1 without strata.
     """
 
     theta: float
@@ -44,6 +46,13 @@ class Pilot:
     n_pairs: int
     n_problems: int
     n_judges: int
+    n_strata: int = 1
+    within: float = 1.0
+
+    @property
+    def fewest(self) -> int:
+        """Labels from which on there is an estimate."""
+        return self.n_judges + self.n_strata + 2
 
     @property
     def is_judged(self) -> bool:
@@ -55,14 +64,16 @@ def read_pilot(pairs: LabelledPairs, confidence: float, *, resamples: int = 1000
     """What the labelled pairs say. Waves by stratum are weighed back: a label counts W_h / n_wh n_w / n.
 
     Raises:
-        DatasetError: fewer labels than judges + 3, or labels that are all equal.
+        DatasetError: fewer labels than judges + strata + 2, or labels that are all equal.
     """
     labelled_N = ~np.isnan(pairs.labels_N)
     n_judges, n_labelled = pairs.judges_NJ.shape[1], int(labelled_N.sum())
-    if n_labelled < n_judges + 3:
+    n_strata = len(np.unique(pairs.stratum_N))
+    if n_labelled < (fewest := n_judges + n_strata + 2):
+        in_strata = f", {n_strata} strata" if n_strata > 1 else ""
         raise DatasetError(
             "the pilot",
-            f"{n_labelled} labels and {n_judges} judges: a plan needs at least {n_judges + 3} labels",
+            f"{n_labelled} labels{in_strata} and {n_judges} judges: a plan needs at least {fewest} labels",
             field="labels",
             remedy="label a few more, or plan without a pilot, from a guess of rho",
         )
@@ -78,18 +89,20 @@ def read_pilot(pairs: LabelledPairs, confidence: float, *, resamples: int = 1000
     spread_J = pairs.judges_NJ.std(0)
     standard_NJ = (pairs.judges_NJ - pairs.judges_NJ.mean(0)) / np.where(spread_J > 0, spread_J, 1.0)
     row_nD = np.column_stack([np.ones(n_labelled), standard_NJ[labelled_N], label_n])
-    moment_PDD = _moments(row_nD, weight_n, np.unique(problem_n, return_inverse=True)[1])
-    theta, variance, r_squared, alpha_J = _regress(moment_PDD.sum(0)[None])
-    counts_RP = resample_counts(len(moment_PDD), resamples, seed)
-    moment_RDD = (counts_RP @ moment_PDD.reshape(len(moment_PDD), -1)).reshape(resamples, *moment_PDD.shape[1:])
-    adjusted_R = _adjusted(_regress(moment_RDD)[2], n_labelled, n_judges)
-    rho_squared = percentile_interval(float(_adjusted(r_squared, n_labelled, n_judges)[0]), adjusted_R, confidence)
-    predicted_N = standard_NJ @ alpha_J[0]
+    index_n, stratum_n = np.unique(problem_n, return_inverse=True)[1], pairs.stratum_N[labelled_N]
+    n_problems, free = int(index_n.max()) + 1, n_labelled - n_strata
+    moments = [_moments(row_nD[mine_n], weight_n[mine_n], index_n[mine_n], n_problems) for mine_n in _masks(stratum_n)]
+    variance, r_squared, alpha_J = _regress(_within(np.ones((1, n_problems)), moments))
+    adjusted_R = _adjusted(_regress(_within(resample_counts(n_problems, resamples, seed), moments))[1], free, n_judges)
+    rho_squared = percentile_interval(float(_adjusted(r_squared, free, n_judges)[0]), adjusted_R, confidence)
     q = _same_problem(pairs.problem_N)
-    icc, residual_icc, source = _intraclass(pairs.problem_N, labelled_N, label_n, predicted_N, q)
+    predicted_N = standard_NJ @ alpha_J[0]
+    icc, residual_icc, source = _intraclass(pairs, labelled_N, weight_n, predicted_N, q)
+    theta = float(np.average(label_n, weights=weight_n))
+    whole = float(np.average((label_n - theta) ** 2, weights=weight_n)) * n_labelled / (n_labelled - 1)
     return Pilot(
-        theta=float(theta[0]),
-        variance=float(variance[0]) * n_labelled / (n_labelled - 1),
+        theta=theta,
+        variance=whole,
         own=float(np.average(label_n * (1 - label_n), weights=weight_n)),
         rho_squared=rho_squared if n_judges else UNDEFINED,
         icc=icc,
@@ -100,6 +113,8 @@ def read_pilot(pairs: LabelledPairs, confidence: float, *, resamples: int = 1000
         n_pairs=len(pairs.labels_N),
         n_problems=len(np.unique(pairs.problem_N)),
         n_judges=n_judges,
+        n_strata=n_strata,
+        within=min(float(variance[0]) * n_labelled / free / whole, 1.0),
     )
 
 
@@ -143,27 +158,47 @@ def _weights(pairs: LabelledPairs, labelled_N: np.ndarray) -> np.ndarray:
     return np.asarray(weight_n / weight_n.mean())
 
 
-def _moments(row_nD: np.ndarray, weight_n: np.ndarray, problem_n: np.ndarray) -> np.ndarray:
+def _masks(stratum_n: np.ndarray) -> list[np.ndarray]:
+    """Which labelled pairs are of each stratum that has some."""
+    return [stratum_n == s for s in np.unique(stratum_n)]
+
+
+def _moments(row_nD: np.ndarray, weight_n: np.ndarray, problem_n: np.ndarray, n_problems: int) -> np.ndarray:
     """Weighted sums of products by problem, float [P, D, D]."""
-    moment_PDD = np.zeros((problem_n.max() + 1, row_nD.shape[1], row_nD.shape[1]))
+    moment_PDD = np.zeros((n_problems, row_nD.shape[1], row_nD.shape[1]))
     np.add.at(moment_PDD, problem_n, weight_n[:, None, None] * row_nD[:, :, None] * row_nD[:, None, :])
     return moment_PDD
 
 
-def _regress(moment_RDD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and variance (divided by n) of the last column, R^2 (NaN without variance) and alpha of the others."""
-    total_R = moment_RDD[:, 0, 0]
-    mean_RD = moment_RDD[:, 0] / total_R[:, None]
-    centred_RDD = moment_RDD / total_R[:, None, None] - mean_RD[:, :, None] * mean_RD[:, None, :]
+def _within(counts_RP: np.ndarray, moments: Sequence[np.ndarray]) -> np.ndarray:
+    """Covariances (divided by n) of deviations from the means of strata in each resample, float [R, D, D].
+
+    Args:
+        moments: of every stratum, float [P, D, D]; the first column is the constant.
+    """
+    total_R, square_RDD = np.zeros(len(counts_RP)), np.zeros((len(counts_RP), *moments[0].shape[1:]))
+    for moment_PDD in moments:
+        has_P = moment_PDD[:, 0, 0] > 0
+        moment_RDD = np.einsum("rp,pij->rij", counts_RP[:, has_P], moment_PDD[has_P], optimize=True)
+        count_R = moment_RDD[:, 0, 0]
+        mean_RD = moment_RDD[:, 0] / np.where(count_R > 0, count_R, 1.0)[:, None]
+        square_RDD += moment_RDD - count_R[:, None, None] * mean_RD[:, :, None] * mean_RD[:, None, :]
+        total_R += count_R
+    return square_RDD / total_R[:, None, None]
+
+
+def _regress(centred_RDD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Variance of the last column, R^2 (NaN without variance) and alpha of the others, from covariances [R, D, D]."""
     covariance_RJ, variance_R = centred_RDD[:, 1:-1, -1], centred_RDD[:, -1, -1]
     alpha_RJ = np.einsum("rij,rj->ri", np.linalg.pinv(centred_RDD[:, 1:-1, 1:-1], 1e-10, hermitian=True), covariance_RJ)
     usable_R = variance_R > 1e-12
     explained_R = (alpha_RJ * covariance_RJ).sum(1) / np.where(usable_R, variance_R, 1.0)
-    return mean_RD[:, -1], variance_R, np.where(usable_R, np.clip(explained_R, 0, 1), np.nan), alpha_RJ
+    return variance_R, np.where(usable_R, np.clip(explained_R, 0, 1), np.nan), alpha_RJ
 
 
-def _adjusted(r_squared_R: np.ndarray, n: int, n_judges: int) -> np.ndarray:
-    return np.maximum(1 - (1 - r_squared_R) * (n - 1) / (n - 1 - n_judges), 0.0)
+def _adjusted(r_squared_R: np.ndarray, free: int, n_judges: int) -> np.ndarray:
+    """For the number of judges; ``free``: labels minus strata."""
+    return np.maximum(1 - (1 - r_squared_R) * free / (free - n_judges), 0.0)
 
 
 def _same_problem(problem_N: np.ndarray) -> float:
@@ -172,19 +207,28 @@ def _same_problem(problem_N: np.ndarray) -> float:
 
 
 def _intraclass(
-    problem_N: np.ndarray, labelled_N: np.ndarray, label_n: np.ndarray, predicted_N: np.ndarray, q: float
+    pairs: LabelledPairs, labelled_N: np.ndarray, weight_n: np.ndarray, predicted_N: np.ndarray, q: float
 ) -> tuple[float, float, Literal["labels", "judge", "worst case", "one pair per problem"]]:
-    """Intraclass correlation of labels and of residuals, in [0, 1], and where it is from."""
+    """Intraclass correlation of labels and of residuals within strata, in [0, 1], and where it is from."""
     if q == 0:
         return 0.0, 0.0, "one pair per problem"
+    problem_N, label_n = pairs.problem_N, pairs.labels_N[labelled_N]
     problem_n = problem_N[labelled_N]
     size_P = np.bincount(problem_n)
     if (size_P * (size_P - 1)).sum() / 2 >= ENOUGH_PAIRS_OF_LABELS:
-        return _icc(problem_n, label_n), _icc(problem_n, label_n - predicted_N[labelled_N]), "labels"
+        residual_n = _deviations(label_n - predicted_N[labelled_N], pairs.stratum_N[labelled_N], weight_n)
+        return _icc(problem_n, label_n), _icc(problem_n, residual_n), "labels"
     if np.ptp(predicted_N) > 0:
-        judged = _icc(problem_N, predicted_N)
-        return judged, judged, "judge"
+        away_N = _deviations(predicted_N, pairs.stratum_N, np.ones(len(predicted_N)))
+        return _icc(problem_N, predicted_N), _icc(problem_N, away_N), "judge"
     return 1.0, 1.0, "worst case"
+
+
+def _deviations(value_N: np.ndarray, stratum_N: np.ndarray, weight_N: np.ndarray) -> np.ndarray:
+    """From the weighted mean of the stratum, float [N]."""
+    total_S = np.bincount(stratum_N, weight_N)
+    mean_S = np.bincount(stratum_N, weight_N * value_N) / np.where(total_S > 0, total_S, 1.0)
+    return np.asarray(value_N - mean_S[stratum_N])
 
 
 def _icc(problem_N: np.ndarray, value_N: np.ndarray) -> float:

@@ -18,7 +18,12 @@ less variable than theta (1 - theta), and pairs of one problem are alike. Where 
 given N and effective sample size n0 = sigma^2 / V(n), they agree (tests/control_variates/test_planning.py).
 
 Widths are those of the interval that is quoted (``Estimate.low``, ``high``), Wilson's with the effective number of
-labels sigma^2 / V(n). Plans are for pairs drawn uniformly and estimated without strata; strata narrow the interval.
+labels sigma^2 / V(n).
+
+Plans are for pairs drawn uniformly. Estimates within strata leave open only what varies within them: sigma_w^2, C_w and
+sigma_r^2 of deviations from the stratum's mean take the place of sigma^2, C and sigma_r^2 behind (1/n - 1/N), and rho
+is that within strata. What a judge knows of the difference between strata saves nothing: the strata know it already.
+As all pairs of a problem are in one stratum, C_w = C - (sigma^2 - sigma_w^2). (Sizes by Neyman do better.)
 """
 
 from __future__ import annotations
@@ -70,9 +75,12 @@ class LabelsNeeded:
 def variance_at(pilot: Pilot, n: np.ndarray | float, *, rho_squared: float = 0.0) -> np.ndarray:
     """V(n) of the module's docstring, of the same shape as ``n``; rho_squared 0: human labels alone."""
     sigma2, q, size = pilot.variance, pilot.same_problem, pilot.n_pairs
-    icc = pilot.residual_icc if rho_squared else pilot.icc
     everything = sigma2 / size + q * (1 - 1 / size) * pilot.icc * sigma2
-    return np.asarray(everything + (1 / np.asarray(n) - 1 / size) * sigma2 * (1 - rho_squared) * (1 - q * icc))
+    if rho_squared:
+        open_now = pilot.within * (1 - rho_squared) * (1 - q * pilot.residual_icc)
+    else:
+        open_now = pilot.within - q * np.clip(pilot.icc - (1 - pilot.within), 0, pilot.within)
+    return np.asarray(everything + (1 / np.asarray(n) - 1 / size) * sigma2 * open_now)
 
 
 def predicted_saving(pilot: Pilot, n: int) -> Interval:
@@ -92,13 +100,16 @@ def predicted_saving(pilot: Pilot, n: int) -> Interval:
 def half_width_at(pilot: Pilot, n: np.ndarray | float, confidence: float, *, rho_squared: float = 0.0) -> np.ndarray:
     """Half the width of the score interval expected with n labels, float of the shape of ``n``.
 
-    Half of high - low of |estimate - theta| <= t sqrt((theta (1 - theta) - mean z (1 - z)) / m), m = sigma^2 / V(n).
+    Half of high - low of (estimate - theta)^2 <= t z (theta (1 - theta) - mean y (1 - y)) / m, m = sigma^2 / V(n); t z
+    the product of the t and the normal quantile, as in ``intervals.score_interval``.
     """
+    from scipy.special import ndtri  # type: ignore[import-untyped]
+
     n = np.asarray(n, dtype=float)
     problems = pilot.n_problems * (1 - (1 - 1 / pilot.n_problems) ** n) if pilot.same_problem > 0 else n
     judges = pilot.n_judges if rho_squared else 0
-    t2 = quantiles(np.maximum(problems - 1 - judges, 1), confidence) ** 2
-    ratio = t2 * variance_at(pilot, n, rho_squared=rho_squared) / pilot.variance
+    reach = quantiles(np.maximum(problems - pilot.n_strata - judges, 1), confidence) * ndtri((1 + confidence) / 2)
+    ratio = reach * variance_at(pilot, n, rho_squared=rho_squared) / pilot.variance
     b = 2 * pilot.theta + ratio
     root = b**2 - 4 * (1 + ratio) * (pilot.theta**2 + ratio * pilot.own)
     return np.asarray(np.sqrt(np.maximum(root, 0)) / (2 * (1 + ratio)))
@@ -116,7 +127,7 @@ def labels_needed(pilot: Pilot, half_width: float, confidence: float) -> LabelsN
     def fewest(rho_squared: float) -> int | None:
         if np.isnan(rho_squared):
             return None
-        n_C = np.arange(pilot.n_judges + 3, pilot.n_pairs + 1)
+        n_C = np.arange(pilot.fewest, pilot.n_pairs + 1)
         reached_C = half_width_at(pilot, n_C, confidence, rho_squared=rho_squared) <= half_width
         return int(n_C[reached_C.argmax()]) if reached_C.any() else None
 

@@ -42,10 +42,13 @@ class Population:
         return np.asarray((centred_BDD[:, -1, -1] - explained_B) / (moment_BDD[:, 0, 0] - 1))
 
     def predicted(self, grid_G: np.ndarray, judge: str | None, folds: int | None) -> np.ndarray:
-        """The theory's squared error, float [G]."""
+        """The theory's squared error, float [G]; NaN where there is none: alpha from judges + 2 labels or fewer."""
         n_judges = len(self.judge_sets[judge]) if judge is not None else 0
         fitted_G = grid_G * (1 - 1 / folds) if folds else grid_G.astype(float)
-        price_G = (fitted_G - 2) / np.maximum(fitted_G - n_judges - 2, 0.5) if n_judges else 1.0
+        freedom_G = fitted_G - n_judges - 2
+        has_theory_G = freedom_G > 0
+        price_G = np.where(has_theory_G, (fitted_G - 2) / np.where(has_theory_G, freedom_G, 1.0), np.nan)
+        price_G = price_G if n_judges else np.ones(len(grid_G))
         return np.asarray((1 / grid_G - 1 / self.size) * self.variances(self.moment_PDD.sum(0)[None], judge) * price_G)
 
     def resampled_variances(self, resamples: int, seed: int) -> dict[str | None, np.ndarray]:

@@ -132,14 +132,11 @@ class Tokens:
         Raises:
             EngineError: when it is not.
         """
-        ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
-        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
-            raise EngineError(
-                self.who,
-                f"the choice {word!r} is {len(ids)} tokens of this model, expected one",
-                remedy="choose other words for logit verification, or leave the logit verifier out",
-            )
-        return ids[0]
+        problem = no_single_token(self.tokenizer, word)
+        if problem is not None:
+            remedy = "choose other words for logit verification, or leave the logit verifier out"
+            raise EngineError(self.who, f"the choice {word!r} {problem}", remedy=remedy)
+        return self.tokenizer(word, add_special_tokens=False)["input_ids"][0]
 
     def stops(self, stops: Sequence[str]) -> Stops:
         """Stop strings that are one token are stopped at by id, the others by looking at the text."""
@@ -207,18 +204,30 @@ def windows(requests: Iterable[SampleRequest], samples: int = WINDOW_SAMPLES) ->
         yield window
 
 
+def no_single_token(tokenizer: Any, word: str) -> str | None:
+    """Why a word is not one token of this tokenizer; None where it is."""
+    ids = tokenizer(word, add_special_tokens=False)["input_ids"]
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
+        return "is unknown to this tokenizer"
+    return None if len(ids) == 1 else f"is {len(ids)} tokens of this model, expected one token"
+
+
 def load_tokenizer(path: Path) -> Any:
     """The tokenizer of a checkpoint folder.
 
     Raises:
-        ModelError: when there is none that loads.
+        ModelError: when there is none that loads, or one that knows no word: for some kinds of model transformers
+            makes that up where the folder has none.
     """
     try:
-        return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             str(path), f"no tokenizer that loads: {first_line(error)}", remedy="save the tokenizer with the model"
         ) from error
+    if not tokenizer("Problem", add_special_tokens=False)["input_ids"]:
+        raise ModelError(str(path), "no tokenizer that knows a word", remedy="save the tokenizer with the model")
+    return tokenizer
 
 
 def first_line(error: BaseException) -> str:

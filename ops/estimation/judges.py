@@ -51,13 +51,16 @@ def judge_metrics(
       of P(first preferred) - 1/2 = (score shown first - score shown second) / 2, in [-1/2, 1/2]; 0: none. Of pairs that
       could be read in both orders; judges that see one response at a time have no such row.
     - ``order_agreement``: of the same pairs, those where both orders name the same response.
-    - ``correlation``: Pearson's of labels and scores, over labelled pairs with a score; its square is what a control
-      variate saves (2502.10563).
+    - ``correlation``: Pearson's of labels and scores, over labelled pairs with a score. Of one model its square is what
+      a control variate saves with unlabelled pairs without end (2502.10563) where estimates are not within strata; what
+      it saves here, with one pair per problem, is that times (1 - n/N). Over all models it is not: differences between
+      models are in it, which no estimate of one model gains from. ``win_rates`` has the correlation of its estimates.
     - ``agreement``: of labelled pairs with a score, those where both say win, tie (1/2) or loss alike.
     - ``auroc``: of scores, for labels that are no ties.
 
-    The last two leave out pairs of equal responses, about which nobody is asked. Agreement is undefined where scores do
-    not lie in [0, 1]: they are then on another scale.
+    The last three are of labels drawn uniformly among all pairs of a model (``uniform_labels``). The last two leave out
+    pairs of equal responses, about which nobody is asked. Agreement is undefined where scores do not lie in [0, 1]:
+    they are then on another scale.
 
     Args:
         pairs: rows of ``pairs``.
@@ -70,7 +73,7 @@ def judge_metrics(
     problems = pairs["problem_id"].unique(maintain_order=True)
     index = pl.DataFrame({"problem_id": problems, "problem": np.arange(len(problems))})
     about = pairs.select("pair_id", "problem_id", "is_identical").unique("pair_id").join(index, on="problem_id")
-    label = labels.group_by("pair_id").agg(pl.col("label").mean())
+    label = uniform_labels(labels).group_by("pair_id").agg(pl.col("label").mean())
     rows = judgements.select("pair_id", "model", "judge", "score", "score_shown_first", "score_shown_second")
     rows = rows.join(about, on="pair_id", how="left", maintain_order="left")
     rows = rows.join(label, on="pair_id", how="left", maintain_order="left")
@@ -85,6 +88,19 @@ def judge_metrics(
                 ends = {"value": interval.value, "low": interval.low, "high": interval.high}
                 found.append({"model": model, "judge": judge, "metric": metric, **ends, "n_pairs": n_pairs})
     return pl.DataFrame(found, schema=SCHEMA).with_columns(pl.col("value", "low", "high").fill_nan(None))
+
+
+def uniform_labels(labels: pl.DataFrame) -> pl.DataFrame:
+    """Labels of pairs that were drawn uniformly among all pairs of their model; several of one pair are kept.
+
+    What no export drew does not count beside what was drawn, as in ``win_rates``; where nothing was drawn it is taken
+    as drawn. Labels drawn within strata are of some strata more than of others, and a uniform wave after them is of
+    what they left: waves count up to the first one with strata.
+    """
+    wave, is_within = pl.col("wave"), pl.col("stratum").is_not_null()
+    drawn_where_any_is = wave.is_not_null() | wave.is_null().all().over("model")
+    first_within = pl.when(is_within).then(wave).min().over("model")
+    return labels.filter(~is_within & drawn_where_any_is & (wave < first_within).fill_null(True))
 
 
 def _metrics(part: pl.DataFrame, counts_RP: np.ndarray, confidence: float) -> Iterator[tuple[str, Interval, int]]:

@@ -77,8 +77,8 @@ def read_answers(
         DatasetError: names every row that is wrong, but for what is allowed.
     """
     reader = _Reader(path, pairs, requests, estimand, annotator, frozenset(allow))
-    for line, row in read_template(path):
-        reader.read(line, row)
+    for place, row in read_template(path):
+        reader.read(place, row)
     reader.check()
     return Answers(
         [row for row, _ in reader.kept.values()],
@@ -128,16 +128,15 @@ class _Reader:
         self.excluded: dict[str, int] = {}
         self.problems: list[Problem] = []
 
-    def read(self, line: int, row: Mapping[str, Any]) -> None:
-        where = f"{self.path}:{line}"
+    def read(self, place: str, row: Mapping[str, Any]) -> None:
+        where = f"{self.path}:{place}"
         value, pair_id = row.get("label"), row["pair_id"]
         if value is None or (isinstance(value, str) and not value.strip()):
             self.empty += 1
             return
         pair = self.pairs.get(pair_id) if isinstance(pair_id, str) else None
         if pair is None:
-            remedy = "take it from this experiment's export"
-            self._wrong("unknown", where, "pair_id", f"no such pair: {pair_id!r}", remedy)
+            self._unknown(pair_id, where)
             return
         self.known += 1
         label = parse_label(value, self.estimand)
@@ -154,6 +153,15 @@ class _Reader:
         own = label if pair.model_first else 1.0 - label
         self._keep(LabelRow(pair_id, own, who, *wave, comment), where)
 
+    def _unknown(self, pair_id: Any, where: str) -> None:
+        request = self.requests.get(pair_id) if isinstance(pair_id, str) else None
+        said, remedy = f"no such pair: {pair_id!r}", "take it from this experiment's export"
+        if request is not None:
+            self.known += 1
+            said = f"its problem or a response has changed, or is gone, since it was exported (wave {request.wave})"
+            remedy = "the label was of other texts: export further pairs, and label those"
+        self._wrong("unknown", where, "pair_id", said, remedy)
+
     def _wrong(self, kind: Exclusion, where: str, field: str, problem: str, remedy: str) -> bool:
         """Count what is allowed, remember what is not; returns whether it is."""
         if kind in self.allow:
@@ -168,9 +176,12 @@ class _Reader:
         if name and name not in RESERVED and len(name) <= MAX_ANNOTATOR_CHARS:
             return name
         said = f"expected who labelled, at most {MAX_ANNOTATOR_CHARS} characters, got {name!r}"
-        if not name or name in RESERVED:
-            said = f"expected who labelled ({name} is taken)" if name else "required, but missing"
-        remedy = "fill the column in, or give --annotator WHO for rows that name nobody"
+        remedy = "give another name, in the column or with --annotator"
+        if not name:
+            said = "required, but missing"
+            remedy = "fill the column in, or give --annotator WHO for rows that name nobody"
+        elif name in RESERVED:
+            said = f"expected who labelled, got {name}, which stands for labels that no person gave"
         self.problems.append(Problem(None, where, "annotator", said, remedy))
         return None
 

@@ -10,6 +10,7 @@ from ops.evaluation.judges.bradley_terry import BradleyTerry
 from ops.evaluation.labels import GoldLabels
 from ops.evaluation.settings import Evaluation
 from ops.models import BuiltinModel, RecordedModel
+from ops.tasks import CATEGORIES
 from ops.verifiers.choices import ChoiceVerifier
 from ops.verifiers.token_scores import TokenScore
 
@@ -53,6 +54,23 @@ def check_evaluation(experiment: Experiment, evaluation: Evaluation) -> None:
     _check_judges(experiment, evaluation, recorded)
     if not experiment.engine.loads_checkpoints:
         _check_one_evaluated(experiment, evaluation)
+    _check_pairs(experiment, evaluation, recorded)
+
+
+def _check_pairs(experiment: Experiment, evaluation: Evaluation, recorded: bool) -> None:
+    """What pairs cannot give: categories, or more labels than there are. How many are recorded the file says."""
+    if evaluation.strata == "category" and experiment.task.name not in CATEGORIES:
+        raise ValueError(
+            f"evaluation.strata: none with task {experiment.task.name} (problems of {', '.join(CATEGORIES)} may have "
+            "categories), got category"
+        )
+    count = evaluation.labels.count if isinstance(evaluation.labels, GoldLabels) else None
+    pairs = experiment.problems.eval * experiment.sampling.n_eval
+    if not recorded and count is not None and count > pairs:
+        raise ValueError(
+            f"evaluation.labels.count: at most {pairs:,}, the pairs of each model (problems.eval times "
+            f"sampling.n_eval), got {count:,}"
+        )
 
 
 def _check_judges(experiment: Experiment, evaluation: Evaluation, recorded: bool) -> None:

@@ -8,14 +8,14 @@ pair keep a line each. ``wave`` and ``stratum`` are those of the request; both n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ops.errors import DatasetError
-from ops.evaluation.requests import lock_path
+from ops.evaluation.requests import Request, by_pair, lock_path, read_requests, requests_path
 from ops.storage.atomic import exclusive, write_text_atomically
 from ops.tasks.rows import check_keys, json_rows
 
@@ -164,6 +164,50 @@ def _wrong_field(row: dict[str, Any], where: str) -> Problem | None:
 
 def _is_text(value: Any, longest: int) -> bool:
     return isinstance(value, str) and bool(value.strip()) and len(value) <= longest
+
+
+def check_waves(path: Path, rows: Sequence[LabelRow], requests: Mapping[str, Request]) -> None:
+    """Every wave in a file of labels is that of the request of its pair.
+
+    A pair that is drawn after somebody has labelled it unasked has none until its label is imported again.
+
+    Args:
+        rows: all of the file, in its order.
+        requests: by pair id.
+
+    Raises:
+        DatasetError: names the first line with another wave, or the file of requests where that is not there.
+    """
+    beside, n_drawn = requests_path(path), sum(row.wave is not None for row in rows)
+    if n_drawn and not beside.exists():
+        raise DatasetError(
+            str(beside),
+            f"is not there, and {n_drawn:,} labels of {path} are of pairs that exports drew, which it lists",
+            remedy="restore it from where the labels come from; if it is lost, write null for wave and stratum in "
+            "every line of the labels: they count as not drawn at random then",
+        )
+    for line, row in enumerate(rows, start=1):
+        request = requests.get(row.pair_id)
+        if row.wave is None or (request is not None and (row.wave, row.stratum) == (request.wave, request.stratum)):
+            continue
+        known = "no export drew the pair" if request is None else f"it was drawn in wave {request.wave}"
+        raise DatasetError(
+            f"{path}:{line}",
+            f"wave {row.wave}, stratum {row.stratum!r}, but {known} according to the file of requests",
+            field="wave",
+            remedy="restore the file of requests beside it, or write null where the pair was not drawn at random",
+        )
+
+
+def checked_requests(path: Path) -> list[Request]:
+    """The requests beside a file of labels, in their order.
+
+    Raises:
+        DatasetError: as ``check_waves``; when one of the two files cannot be read.
+    """
+    requests = read_requests(requests_path(path))
+    check_waves(path, read_labels_file(path), by_pair(requests))
+    return requests
 
 
 def merge_labels(path: Path, rows: Sequence[LabelRow], *, replace: bool, sources: Sequence[str]) -> Merged:

@@ -1,9 +1,9 @@
 """Responses of several models that were written elsewhere: every row of the file is checked before any is used.
 
 JSONL with a row for each response: ``problem_id`` (of ``problems.eval_file``), ``model`` (the reference, or a label of
-``evaluation.models``), ``response``; optionally ``sample_index`` (else 0, 1, 2 ... in the order of the file) and
-``finish_reason``. Response j of a model is compared with response j of the reference to the same problem, so every
-model has the same ones.
+``evaluation.models``), ``response``; optionally ``sample_index`` (else 0, 1, 2 ... in the order of the file; then no
+text may repeat, which is more often a row twice than the same answer twice) and ``finish_reason``. Response j of a
+model is compared with response j of the reference to the same problem, so every model has the same ones.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def read_responses(path: str, problems: Sequence[Problem], models: Sequence[str]
     found: dict[str, Written] = {label: {} for label in models}
     counts: dict[tuple[str, str], int] = {}
     line_of: dict[tuple[str, str, int], int] = {}
+    line_of_text: dict[tuple[str, str, str], int] = {}
     known = {problem.problem_id for problem in problems}
     for number, row in json_rows(Path(path)):
         where = f"{path}:{number}"
@@ -69,6 +70,16 @@ def read_responses(path: str, problems: Sequence[Problem], models: Sequence[str]
                 field="sample_index",
                 remedy="keep one of the two lines, or number the responses to one problem 0, 1, 2 ...",
             )
+        text = (*group, response.response)
+        if text in line_of_text and row.get("sample_index") is None:
+            raise DatasetError(
+                where,
+                f"the same response of {group[1]} to {group[0]!r} stands in line {line_of_text[text]} too",
+                field="sample_index",
+                remedy="remove the line if it is there twice; if the model did say it twice, give every response its "
+                "sample_index: 0, 1, 2 ...",
+            )
+        line_of_text.setdefault(text, number)
         line_of[key], counts[group] = number, counts.get(group, 0) + 1
         found[response.model][response.problem_id, response.sample_index] = response
     _check_complete(path, found, problems)

@@ -3,8 +3,9 @@
 A row for each pair, in random order, blind: A and B are the two responses, and no column says whose they are.
 
 Spreadsheets take a cell that begins with = + - or @ (or a tab or line end before them) for a formula, and responses may
-begin so. In CSV such a cell gets one apostrophe in front, which reading takes away again; so does a cell that already
-looks as if it had one, which makes the round trip exact. Lines end in CR LF, cells are quoted, UTF-8 with a byte order
+begin so. They round long numbers and write others anew, and ids of pairs may look like one (``12e5``). In CSV such
+cells get one apostrophe in front, which reading takes away again; so does a cell that already looks as if it had one,
+which makes the round trip exact. Lines end in CR LF, cells are quoted, UTF-8 with a byte order
 mark, by which spreadsheets tell that it is UTF-8. Semicolons and tabs are read as well: some spreadsheets save them.
 """
 
@@ -27,7 +28,9 @@ SINGLE_COLUMNS = ("pair_id", "problem", "response", "label", "annotator", "comme
 """Where a response is judged by itself (accuracy)."""
 ENDINGS = (".jsonl", ".csv")
 
-_RISKY = re.compile(r"[\s']*[=+\-@＝＋－＠]|'*[\t\r\n]")  # noqa: RUF001 - full width as well, which some take for a formula
+_FORMULA = r"[\s']*[=+\-@＝＋－＠]|'*[\t\r\n]"  # noqa: RUF001 - full width as well, which some take for a formula
+_NUMBER = r"'*(?:0\d+|\d{12,}|\d+[eE]\d+)\Z"  # of 12 digits on they are shown rounded, and saved so
+_RISKY = re.compile(f"{_FORMULA}|{_NUMBER}")
 _EMPTY = ("label", "annotator", "comment")
 
 
@@ -48,9 +51,11 @@ def check_new(path: Path) -> None:
     """Refuse a template that is there already: somebody may have filled it in.
 
     Raises:
-        DatasetError: for such a file, and for another ending.
+        DatasetError: for such a file, another ending, and a folder that is not there.
     """
     kind_of(path)
+    if not path.parent.is_dir():
+        raise DatasetError(str(path), f"there is no folder {path.parent}", remedy="check the path, or make the folder")
     if path.exists():
         raise DatasetError(str(path), "is there already", remedy="give another name, or remove it if nobody needs it")
 
@@ -75,28 +80,28 @@ def write_template(path: Path, rows: Iterable[Mapping[str, str]], columns: tuple
     return len(filled)
 
 
-def read_template(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """(line, cells by column) of every row; other columns than those of templates are kept.
+def read_template(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(place, cells by column) of every row; other columns than those of templates are kept.
 
+    The place is the line; of CSV also the row that a spreadsheet shows, and the pair: ``388 (row 195, pair 5f0c...)``.
     Cells of CSV are texts; values of JSON are what they are.
 
     Raises:
         DatasetError: for a file that is not one of the two kinds, or a row that cannot be read.
     """
-    rows = _read_csv(path) if kind_of(path) == ".csv" else list(json_rows(path))
-    for line, row in rows:
-        if "pair_id" not in row:
-            raise DatasetError(
-                f"{path}:{line}",
-                "required, but missing",
-                field="pair_id",
-                remedy="keep the columns of the exported file",
-            )
+    rows = _read_csv(path) if kind_of(path) == ".csv" else [(str(line), row) for line, row in json_rows(path)]
+    for place, row in rows:
+        for name in ("pair_id", "label"):
+            if name not in row:
+                unknown = ", ".join(key for key in row if key not in (*PAIR_COLUMNS, *SINGLE_COLUMNS))
+                problem = "required, but missing" + (f" (unknown keys: {unknown})" if unknown else "")
+                remedy = 'keep the columns of the exported file ("label": "" is: not labelled yet)'
+                raise DatasetError(f"{path}:{place}", problem, field=name, remedy=remedy)
     return rows
 
 
 def guarded(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+    """A cell that no spreadsheet takes for a formula, or for a number that it would write otherwise."""
     return f"'{text}" if _RISKY.match(text) else text
 
 
@@ -117,7 +122,7 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, str]], columns: tuple[str
         writer.writerows([guarded(row[name]) for name in columns] for row in rows)
 
 
-def _read_csv(path: Path) -> list[tuple[int, dict[str, Any]]]:
+def _read_csv(path: Path) -> list[tuple[str, dict[str, Any]]]:
     remedy = "save it as CSV with UTF-8, with the columns of the exported file"
     before = csv.field_size_limit(sys.maxsize)  # of the whole process: responses may be longer than the default
     try:
@@ -127,11 +132,12 @@ def _read_csv(path: Path) -> list[tuple[int, dict[str, Any]]]:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             header = [name.strip().lower() for name in next(reader, [])]
             _check_header(path, header, remedy)
-            rows: list[tuple[int, dict[str, Any]]] = []
+            rows: list[tuple[str, dict[str, Any]]] = []
             start = reader.line_num + 1
-            for cells in reader:
+            for number, cells in enumerate(reader, start=2):  # texts of several lines: a row is more than one line
                 if any(cells):
-                    rows.append((start, _cells(header, cells, f"{path}:{start}", remedy)))
+                    row = _cells(header, cells, f"{path}:{start} (row {number})", remedy)
+                    rows.append((f"{start} (row {number}, pair {row['pair_id']})", row))
                 start = reader.line_num + 1
             return rows
     except OSError as error:

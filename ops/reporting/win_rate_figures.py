@@ -46,12 +46,21 @@ RATES = Panel(
     plots.win_rates,
     "nothing was estimated",
 )
-SAVINGS = Panel(
+REALISED = Panel(
     "savings",
     "Saving, predicted and realised",
-    "A point for each model and judge. On the grey line the saving is what the correlation of labels and judgements "
-    "predicts; below 0 the judge would have cost precision.",
-    plots.savings,
+    "A point for each model and judge, of the squared errors below. Realised: labels are drawn again and again, and it "
+    "is counted how many more of them people alone need for the same squared error. On the grey line that is what "
+    "theory says of these labels; below 0 the judge cost precision.",
+    plots.realised_savings,
+    "there are too few labels to draw some of them again",
+)
+ESTIMATED = Panel(
+    "estimated_savings",
+    "Saving, estimated",
+    "A point for each model and judge: from the variances that the estimate has, against what the correlation of the "
+    "same labels and judgements predicts. On the grey line both agree; nothing was realised here.",
+    plots.estimated_savings,
     "there are too few labels",
 )
 BIAS = Panel(
@@ -83,7 +92,7 @@ def _curve(place: int, model: str) -> Panel:
 def draw_panels(found: WinRateSummary) -> dict[str, list[Drawn]]:
     """All figures by question."""
     curves = [_curve(place, name) for place, name in enumerate(plots.curve_models(found)[:MOST_CURVES])]
-    panels = {BETTER: [RATES], SAVED: [SAVINGS, *curves], WORTH: [CORRELATION, BIAS]}
+    panels = {BETTER: [RATES], SAVED: [REALISED, ESTIMATED, *curves], WORTH: [CORRELATION, BIAS]}
     return {question: [_drawn(panel, found) for panel in each] for question, each in panels.items()}
 
 

@@ -24,6 +24,8 @@ MOST_MODELS = 12
 """So many models fit into one panel; the table has all."""
 NAME_CHARS = 22
 MOST_TICKS = 6
+FEWEST_FOR_THEORY = 30
+"""Labels below which theory's price of the coefficients is too low (docs/science/control-variates-planning.md)."""
 ERRORS = {"human": "human labels", "control_variate": "control variate"}
 """Estimators of the curves of squared error."""
 
@@ -144,13 +146,32 @@ def _curves(curves: pl.DataFrame, found: WinRateSummary) -> dict[str, pl.DataFra
     return {ERRORS[name]: part for name, part in chosen.items() if part.height}
 
 
-def savings(axes: Axes, found: WinRateSummary) -> bool:
-    """Share of labels saved against what the correlation predicts: a point for each model and judge."""
+def realised_savings(axes: Axes, found: WinRateSummary) -> bool:
+    """Share of labels saved in redraws against what theory predicts: a point for each model and judge.
+
+    Each at the first number of labels of its curve that is not below ``FEWEST_FOR_THEORY``, else at the last.
+    """
+    curves = found.tables["label_curves"].filter(pl.col("saving").is_not_null(), estimator="control_variate")
+    by_judge: dict[str, list[Mapping[str, Any]]] = {}
+    for (_, judge), part in curves.sort("n_labels").group_by("model", "judge", maintain_order=True):
+        enough = part.filter(pl.col("n_labels") >= FEWEST_FOR_THEORY)
+        by_judge.setdefault(str(judge), []).append(
+            (enough.head(1) if enough.height else part.tail(1)).row(0, named=True)
+        )
+    return _savings(axes, by_judge, "saving predicted by theory (%)", f"saving in redraws (%, {level(found)})")
+
+
+def estimated_savings(axes: Axes, found: WinRateSummary) -> bool:
+    """Share of labels saved as estimated against what the correlation predicts: a point for each model and judge."""
     by_judge: dict[str, list[Mapping[str, Any]]] = {}
     for model in found.judged:
         for row in found.control_variates(model):
             if row["saving"] is not None and row["predicted_saving"] is not None:
                 by_judge.setdefault(row["judge"], []).append(row)
+    return _savings(axes, by_judge, "predicted saving (%)", f"estimated saving (%, {level(found)})")
+
+
+def _savings(axes: Axes, by_judge: Mapping[str, Sequence[Mapping[str, Any]]], x: str, y: str) -> bool:
     if not by_judge:
         return False
     for at, (judge, rows) in enumerate(by_judge.items()):
@@ -171,8 +192,8 @@ def savings(axes: Axes, found: WinRateSummary) -> bool:
     low, high = min(0.0, *predicted), max(predicted) or 1.0
     axes.plot([low, high], [low, high], color=GREY, linewidth=1.0, label="as predicted")
     axes.axhline(0.0, color=INK, linewidth=0.8)
-    axes.set_xlabel("predicted saving, ρ² (1 − n/N) (%)")
-    axes.set_ylabel(f"labels saved (%, {level(found)})")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
     legend_above(axes)
     return True
 
@@ -202,6 +223,11 @@ def _by_judge(axes: Axes, found: WinRateSummary, metric: str, what: str, *, zero
     return True
 
 
+def _realised_or_estimated(axes: Axes, found: WinRateSummary) -> bool:
+    """Realised savings, or estimated ones where there are too few labels to redraw; the axes say which."""
+    return realised_savings(axes, found) or estimated_savings(axes, found)
+
+
 def win_rates_png(found: WinRateSummary, path: Path) -> Path:
     """Win rates, squared error and savings side by side, for the UI and for papers. Returns ``path``."""
     import matplotlib
@@ -214,7 +240,11 @@ def win_rates_png(found: WinRateSummary, path: Path) -> Path:
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(1, 3)
         panels = [figure.add_subfigure(grid[0, place]) for place in range(3)]
-        draws = (win_rates, lambda axes, each: bool(models) and label_curve(axes, each, models[0]), savings)
+        draws = (
+            win_rates,
+            lambda axes, each: bool(models) and label_curve(axes, each, models[0]),
+            _realised_or_estimated,
+        )
         for panel, draw in zip(panels, draws, strict=True):
             panel.subplots_adjust(left=0.17, right=0.97, bottom=0.15)
             axes = panel.subplots()

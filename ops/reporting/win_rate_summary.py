@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,11 +18,13 @@ from ops.plan import Plan, evaluation_asset
 from ops.reporting.numbers import interval_of
 from ops.reporting.provenance import ProvenanceRow, read_provenance
 from ops.reporting.summary import model_words, variant_words
+from ops.reporting.words import number
 from ops.storage.schemas import polars_schema
 from ops.storage.store import Store
 from ops.types import Interval
 
 ASSET = evaluation_asset("win_rates")
+LABELS = evaluation_asset("human_labels")
 TABLES = ("win_rates", "judge_metrics", "label_curves")
 """All of them lie under ``ASSET``."""
 
@@ -125,7 +128,7 @@ def summarise_win_rates(experiment: Experiment, plan: Plan, store: Store) -> Win
         builtin=any(isinstance(model, BuiltinModel) for model in asked),
         confidence=experiment.statistics.confidence,
         settings=_settings(experiment),
-        notes=_notes(store, fingerprint),
+        notes=(*_notes(store, fingerprint), *label_notes(store, plan.fingerprints[LABELS])),
         tables={table: _read(store, table, fingerprint) for table in TABLES},
         provenance=read_provenance(experiment, plan, store),
     )
@@ -135,7 +138,7 @@ def labels_words(evaluation: Evaluation) -> str:
     """``people (labels/demo.jsonl)``, ``gold answers of 100 random pairs of each model``."""
     labels = evaluation.labels
     if isinstance(labels, FileLabels):
-        return "people" + (f" ({labels.path})" if labels.path else "")
+        return "people" + (f" ({Path(labels.path).name})" if labels.path else "")
     number = "all pairs" if labels.count is None else f"{labels.count:,} random pairs of each model"
     return f"gold answers in place of people, of {number}"
 
@@ -145,7 +148,38 @@ def _notes(store: Store, fingerprint: str) -> tuple[str, ...]:
     if not store.has("win_rates", fingerprint):
         return ()
     metadata = store.about("win_rates", fingerprint)["metadata"]
-    return tuple(str(metadata[name]) for name in ("labels", "not_estimated") if metadata.get(name))
+    return tuple(str(metadata[name]) for name in ("labels", "left_out", "not_estimated") if metadata.get(name))
+
+
+def label_notes(store: Store, fingerprint: str) -> tuple[str, ...]:
+    """What reading the labels found that a reader of the estimates should know: what does not count, who disagrees."""
+    if not store.has("human_labels", fingerprint):
+        return ()
+    found = store.about("human_labels", fingerprint)["metadata"]
+    notes = []
+    if found.get("labels_of_pairs_that_changed"):
+        n = found["labels_of_pairs_that_changed"]
+        notes.append(f"{n:,} labels do not count: a response of their pairs has changed since.")
+    if found.get("labels_drawn_from_fewer_pairs"):
+        n = found["labels_drawn_from_fewer_pairs"]
+        notes.append(
+            f"{n:,} labels were drawn when there were fewer pairs: no random part of those that there are now."
+        )
+    if found.get("pairs_passed_over"):
+        n = found["pairs_passed_over"]
+        notes.append(
+            f"{n:,} drawn pairs have no label though later ones of their export have: where somebody left out what was "
+            "hard, the labels are no random part."
+        )
+    if found.get("conflicts"):
+        twice, percent, alpha = (found.get(name) for name in ("pairs_labelled_twice", "agreement", "alpha"))
+        agree = "" if percent is None else f", agreement {number(percent)}"
+        agree += "" if alpha is None else f", Krippendorff's alpha {number(alpha)}"
+        notes.append(
+            f"Annotators disagree on {found['conflicts']:,} of {twice:,} pairs that several labelled{agree}; "
+            "the mean counts."
+        )
+    return tuple(notes)
 
 
 def _settings(experiment: Experiment) -> tuple[tuple[str, str], ...]:

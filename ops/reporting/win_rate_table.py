@@ -122,9 +122,9 @@ def _savings(summary: WinRateSummary) -> RenderableType | None:
         return None
     layouts = [partial(_savings_table, rows, is_broken) for is_broken in (False, True)]
     about = (
-        "Saved: 1 − variance / variance of the human estimate from the same labels, as estimated. Predicted: ρ² "
-        "(1 − n/N); without limit: ρ², with unlabelled pairs without end. Worth: human labels alone that would be as "
-        "precise."
+        "Saved: 1 − variance / variance of the human estimate from the same labels, as estimated. Predicted: by "
+        "planning, ρ² (1 − n/N) with one pair per problem; without limit: ρ², with unlabelled pairs without end. "
+        "Worth: human labels alone that would be as precise; > N: not even labels of all N pairs."
     )
     return _with_note(layouts, about)
 

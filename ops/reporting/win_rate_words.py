@@ -53,10 +53,15 @@ def why_unknown(summary: WinRateSummary) -> str:
 
 def _placed(summary: WinRateSummary, row: Row) -> str:
     """``s beats a, win rate .620 [.571, .667]``; an interval that holds one half is no win."""
-    value = interval(interval_of(row))
+    value = interval(interval_of(row)) + readable_words(row)
     if summary.quantity == "accuracy":
         return f"accuracy of {row['model']} is {value}"
     return f"{row['model']} {outcome(row)} {summary.reference}, win rate {value}"
+
+
+def readable_words(row: Row) -> str:
+    """`` (of the 1,480 pairs that judges could read)`` where others were left out, else nothing."""
+    return f" (of the {row['n_pairs']:,} pairs that judges could read)" if row["n_excluded"] else ""
 
 
 def outcome(row: Row) -> str:
@@ -83,13 +88,13 @@ def _saved(rows: list[Row]) -> str:
 
 
 def saved_words(row: Row, of_model: bool = False) -> str:
-    """``logit saved 24 % [10 %, 35 %] of the labels: 120 are worth 158``."""
+    """``logit saved 24 % [10 %, 35 %] of the labels: 120 are worth 158``, or ``more than 1,200``."""
     share = share_words(interval_of(row, "saving"))
     whose = f" of {row['model']}" if of_model else ""
     low, high = row["saving_low"], row["saving_high"]
     if (low is not None and high is not None and low <= 0.0 <= high) or row["saving"] == 0.0:
         return f"{row['judge']} saved no measurable share of the {row['n_labelled']:,} labels{whose} ({share})"
-    worth = f": {row['n_labelled']:,} are worth {number_of(row['human_labels_equal']):,.0f}"
+    worth = f": {row['n_labelled']:,} are worth {labels_worth(row, 'more than ')}"
     verb = "saved" if row["saving"] > 0.0 else "cost precision,"
     return f"{row['judge']} {verb} {share} of the labels{whose}{worth}"
 
@@ -106,10 +111,12 @@ def _percent(value: float) -> str:
     return f"{100 * value:.0f} %".replace("-0 %", "0 %").replace("-", "−")
 
 
-def labels_worth(row: Row) -> str:
-    """``158``: how many human labels alone would be as precise."""
+def labels_worth(row: Row, more: str = "> ") -> str:
+    """``158``: how many human labels alone would be as precise; ``> 1,200`` where all pairs labelled would not be."""
+    if row["saving"] is None:
+        return NOTHING
     worth = row["human_labels_equal"]
-    return NOTHING if worth is None else f"{worth:,.0f}"
+    return f"{more}{row['n_pairs']:,}" if worth is None else f"{worth:,.0f}"
 
 
 def shown_value(row: Row | None) -> str:

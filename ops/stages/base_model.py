@@ -18,6 +18,7 @@ from ops.evaluation.judges.bradley_terry import BradleyTerry
 from ops.evaluation.plan import compared_models, judging_model
 from ops.lab import Lab
 from ops.models import AskableModel, BuiltinModel, FolderModel, HubModel, RecordedModel, RegistryModel, askable
+from ops.stages.problems import check_problem_files
 from ops.storage.schemas import polars_schema
 from ops.types import StageResult
 from ops.verifiers.choices import ChoiceVerifier
@@ -33,6 +34,7 @@ def obtain_base_model(lab: Lab) -> StageResult:
 
     Raises:
         ModelError: when a checkpoint folder does not load, or cannot be trained with the experiment's settings.
+        DatasetError: with ``evaluation``, when a file of problems, responses or judgements cannot be used.
     """
 
     def compute() -> pl.DataFrame:
@@ -48,6 +50,7 @@ def obtain_base_model(lab: Lab) -> StageResult:
         return pl.DataFrame(rows, schema=polars_schema("models"))
 
     if lab.experiment.evaluation is not None:
+        check_problem_files(lab.experiment)
         _check_writers(lab)
         _check_judges(lab)
     _check_choices(lab)
@@ -244,32 +247,33 @@ def _check_judges(lab: Lab) -> None:
 
 
 def _check_tokenizer(model: AskableModel) -> None:
-    """A folder without a tokenizer: transformers makes one up for some kinds of model, which knows no word."""
     from ops.checkpoints import locate_checkpoint
     from ops.engines.tokens import load_tokenizer
 
-    if isinstance(model, BuiltinModel):
-        return
-    folder = locate_checkpoint(model)
-    if not load_tokenizer(folder)("Problem", add_special_tokens=False)["input_ids"]:
-        raise ModelError(str(folder), "no tokenizer that knows a word", remedy="save the tokenizer with the model")
+    if not isinstance(model, BuiltinModel):
+        load_tokenizer(locate_checkpoint(model))
 
 
-def _asked_verifiers(lab: Lab) -> list[tuple[Any, Any]]:
-    """(verifier, model or None for the experiment's own) of verifiers, those of judges included."""
-    asked: list[tuple[Any, Any]] = [(item, getattr(item, "model", None)) for item in lab.experiment.verifiers]
+def _asked_verifiers(lab: Lab) -> list[tuple[str, Any, Any]]:
+    """(field, verifier, model or None for the experiment's own) of verifiers, those of judges included."""
+    asked: list[tuple[str, Any, Any]] = [
+        ("verifiers", item, getattr(item, "model", None)) for item in lab.experiment.verifiers
+    ]
     if lab.experiment.evaluation is not None:
-        judges = lab.experiment.evaluation.judges
-        asked += [(judge.verifier, judge.model) for judge in judges if isinstance(judge, BradleyTerry)]
+        asked += [
+            (f"evaluation.judges[{i}].verifier", judge.verifier, judge.model)
+            for i, judge in enumerate(lab.experiment.evaluation.judges)
+            if isinstance(judge, BradleyTerry)
+        ]
     return asked
 
 
 def _check_choices(lab: Lab) -> None:
     """Each choice has to be one token of the model that is asked; better known before sampling."""
     from ops.checkpoints import locate_checkpoint
-    from ops.engines.tokens import load_tokenizer
+    from ops.engines.tokens import load_tokenizer, no_single_token
 
-    for verifier, asked in _asked_verifiers(lab):
+    for field, verifier, asked in _asked_verifiers(lab):
         if not isinstance(verifier, ChoiceVerifier):
             continue
         model = asked or askable(lab.experiment.model)
@@ -278,14 +282,13 @@ def _check_choices(lab: Lab) -> None:
         folder = locate_checkpoint(model)
         tokenizer = load_tokenizer(folder)
         for word in verifier.words(lab.prompt_format(model)):
-            ids = tokenizer(word, add_special_tokens=False)["input_ids"]
-            if len(ids) != 1:
+            problem = no_single_token(tokenizer, word)
+            if problem is not None:
                 raise ModelError(
                     str(folder),
-                    f"the choice {word!r} of {verifier.called} verification is {len(ids)} tokens of this model, "
-                    "expected one token",
-                    field="verifiers",
-                    remedy=f"leave the {verifier.called} verifier out",
+                    f"the choice {word!r} of {verifier.called} verification {problem}",
+                    field=field,
+                    remedy=f"leave the {verifier.called} {'verifier' if field == 'verifiers' else 'judge'} out",
                 )
 
 

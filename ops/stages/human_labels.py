@@ -11,15 +11,14 @@ import polars as pl
 
 from ops.errors import DatasetError, StorageError
 from ops.evaluation.agreement import agreement
-from ops.evaluation.label_files import GOLD, IDENTICAL, LabelRow, read_labels_file
+from ops.evaluation.label_files import GOLD, IDENTICAL, LabelRow, check_waves, read_labels_file
 from ops.evaluation.labels import FileLabels, GoldLabels
-from ops.evaluation.plan import NO_LABELS
+from ops.evaluation.plan import as_planned, labels_digest
 from ops.evaluation.requests import Request, by_pair, read_requests, requests_path, skipped, ties_drawn
 from ops.identity import seed_of
 from ops.lab import Lab
 from ops.plan import evaluation_asset
 from ops.stages.pairs import model_responses
-from ops.storage.atomic import file_digest
 from ops.storage.schemas import polars_schema
 from ops.types import CORRECT, StageResult
 
@@ -81,18 +80,15 @@ def _file_rows(lab: Lab, labels: FileLabels, pairs: pl.DataFrame, told: dict[str
     if labels.path is None:
         return []
     path = Path(labels.path)
-    planned = lab.evaluation_plan.labels
-    _check_digest(path, planned)
-    found = read_labels_file(path)
-    _check_digest(path, planned)  # what was read between the two is what was planned
-    requests = read_requests(requests_path(path))
+    with as_planned(labels.path, lab.evaluation_plan.labels, labels_digest):
+        found, requests = read_labels_file(path), read_requests(requests_path(path))
     drawn, labelled = by_pair(requests), {row.pair_id: row for row in found if row.wave is not None}
     models = dict(pairs.select("pair_id", "model").iter_rows())
     random = valid_requests(lab, pairs, requests)
+    check_waves(path, found, drawn)
     rows: list[dict[str, Any]] = []
     gone = 0
     for line, row in enumerate(found, start=1):
-        _check_wave(row, drawn.get(row.pair_id), f"{path}:{line}")
         if row.pair_id in models:
             request = random.get(row.pair_id) if row.wave is not None else None
             rows.append(_row(row, models[row.pair_id], request, f"{path.name}:{line}"))
@@ -134,8 +130,11 @@ def _covers(lab: Lab, pairs: pl.DataFrame, model: str, table: str) -> bool:
 
 
 def _row(row: LabelRow, model: str, request: Request | None, source: str) -> dict[str, Any]:
-    """Without a request no wave: the pair was not drawn at random among those that there are."""
-    wave, stratum = (None, None) if request is None else (request.wave, request.stratum)
+    """Without a request no wave: the pair was not drawn at random among those that there are.
+
+    The stratum stays: within it the pair was drawn when there were fewer pairs, with a share that is not the stratum's.
+    """
+    wave, stratum = None if request is None else request.wave, None if row.wave is None else row.stratum
     about = {"pair_id": row.pair_id, "model": model, "annotator": row.annotator, "label": row.label}
     return {**about, "wave": wave, "stratum": stratum, "source": source, "comment": row.comment}
 
@@ -143,26 +142,6 @@ def _row(row: LabelRow, model: str, request: Request | None, source: str) -> dic
 def _tie(request: Request) -> dict[str, Any]:
     about = {"pair_id": request.pair_id, "model": request.model, "annotator": IDENTICAL, "label": 0.5}
     return {**about, "wave": request.wave, "stratum": request.stratum, "source": None, "comment": None}
-
-
-def _check_digest(path: Path, planned: str) -> None:
-    found = file_digest(path) if path.exists() else NO_LABELS
-    if found != planned:
-        raise DatasetError(str(path), "changed while it was read", remedy="run again: the new labels are planned anew")
-
-
-def _check_wave(row: LabelRow, request: Request | None, where: str) -> None:
-    """A wave in the file is that of the request. A pair that is drawn after somebody has labelled it unasked has none
-    until its label is imported again."""
-    if row.wave is None or (request is not None and (row.wave, row.stratum) == (request.wave, request.stratum)):
-        return
-    known = "no export drew the pair" if request is None else f"it was drawn in wave {request.wave}"
-    raise DatasetError(
-        where,
-        f"wave {row.wave}, stratum {row.stratum!r}, but {known} according to the file of requests",
-        field="wave",
-        remedy="restore the file of requests beside it, or write null where the pair was not drawn at random",
-    )
 
 
 def gold_rows(lab: Lab, labels: GoldLabels, pairs: pl.DataFrame) -> list[dict[str, Any]]:
@@ -187,7 +166,7 @@ def gold_rows(lab: Lab, labels: GoldLabels, pairs: pl.DataFrame) -> list[dict[st
     wanted = pl.concat(drawn) if drawn else pairs
     right = {
         name: verdict == CORRECT
-        for frame in model_responses(lab).values()
+        for _, frame in model_responses(lab)
         for name, verdict in frame.select("response_id", "verdict").iter_rows()
     }
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import time
@@ -18,6 +19,7 @@ from ops.evaluation.judges.reward_model import RewardModel
 from ops.evaluation.judges.tuned import Tuned
 from ops.evaluation.labels import FileLabels
 from ops.evaluation.plan import judging_model, tuned_copy
+from ops.evaluation.rewards import release_memory
 from ops.evaluation.tuning import training_of
 from ops.evaluation.tuning_pairs import MIN_LABELLED, check_enough, pairs_to_learn, problem_folds
 from ops.lab import Lab
@@ -44,7 +46,9 @@ class JudgeCopy:
         left_out: label of the model that it judges, whose labels it never sees.
         problems: that it judges.
         fold: whose labels it never sees either; None: its problems' labels for other models are learnt from.
-        fingerprint: of its weights.
+        rows: what it learns from: ``text``, ``reference_text`` (None of a response by itself), ``label``.
+        n_too_long: labelled pairs that its judge cannot read; they are not among ``rows``.
+        fingerprint: of its weights; with the same rows it is the same.
     """
 
     judge: Tuned
@@ -52,6 +56,8 @@ class JudgeCopy:
     left_out: str
     problems: frozenset[str]
     fold: int | None
+    rows: Sequence[Mapping[str, Any]]
+    n_too_long: int
     fingerprint: str
 
     @property
@@ -61,35 +67,36 @@ class JudgeCopy:
 
 
 def copies_of(lab: Lab, pairs: pl.DataFrame) -> list[JudgeCopy]:
-    """Every copy that the experiment needs, judge by judge and model by model."""
+    """Every copy that the experiment needs, judge by judge and model by model, with what it learns from."""
     by_label = {judge.called: judge for judge in lab.evaluation.judges}
     problem_ids = pairs["problem_id"].unique().to_list()
+    labels = lab.store.read("human_labels", lab.plan.fingerprints[evaluation_asset("human_labels")])
     found = []
     for judge in lab.evaluation.learning_judges:
         assert isinstance(judge, Tuned)
         of = by_label[judge.of]
         assert isinstance(of, BradleyTerry | RewardModel)  # others cannot learn, as the settings know
         fold_of = problem_folds(problem_ids, judge.folds, judge.seed)
+        readable = _readable(lab, of, pairs.filter(pl.col("pair_id").is_in(labels["pair_id"].unique().to_list())))
         for model, tuned in lab.evaluation_plan.tuned[judge.called].items():
             for fold in judge.fold_numbers:
                 own = frozenset(name for name in problem_ids if fold is None or fold_of[name] == fold)
-                found.append(JudgeCopy(judge, of, model, own, fold, tuned_copy(tuned, fold)))
+                learnt = pairs_to_learn(pairs, labels, model, () if fold is None else own)
+                said = learnt.select("pair_id", "label").iter_rows()
+                rows = [{**readable[pair_id], "label": label} for pair_id, label in said if pair_id in readable]
+                name = tuned_copy(tuned, fold, rows)
+                found.append(JudgeCopy(judge, of, model, own, fold, rows, learnt.height - len(rows), name))
     return found
 
 
-def has_labels(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame) -> bool:
+def has_labels(lab: Lab, copy: JudgeCopy) -> bool:
     """Whether there is enough to learn from; where people label, the labels of other models may still be coming."""
     if not isinstance(lab.evaluation.labels, FileLabels):
         return True  # no more will come: training says what is missing
-    return _learnt_pairs(lab, copy, pairs).height >= MIN_LABELLED
+    return len(copy.rows) >= MIN_LABELLED
 
 
-def _learnt_pairs(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame) -> pl.DataFrame:
-    labels = lab.store.read("human_labels", lab.plan.fingerprints[evaluation_asset("human_labels")])
-    return pairs_to_learn(pairs, labels, copy.left_out, () if copy.fold is None else copy.problems)
-
-
-def train_copy(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame) -> bool:
+def train_copy(lab: Lab, copy: JudgeCopy) -> bool:
     """Train a copy and write its folder, resuming from its last checkpoint (GPU); whether there was anything to do.
 
     Raises:
@@ -101,11 +108,13 @@ def train_copy(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame) -> bool:
     with exclusive(lab.store.home / "locks" / f"tuned-{copy.fingerprint}.lock"):  # another run may train the same copy
         if lab.store.has_model(copy.fingerprint):
             return False
-        _train_copy(lab, copy, pairs)
+        _train_copy(lab, copy)
+        gc.collect()
+        release_memory()  # the engine that asks the copy may be another process
         return True
 
 
-def _train_copy(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame) -> None:
+def _train_copy(lab: Lab, copy: JudgeCopy) -> None:
     import torch
 
     from ops.builtin.model import count_parameters
@@ -114,7 +123,7 @@ def _train_copy(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame) -> None:
     from ops.training.sft import pad_token
 
     start = time.monotonic()
-    rows, n_too_long = _rows(lab, copy, pairs)
+    check_enough(len(copy.rows), copy.judge.called, copy.left_out, _source(lab))
     lab.free_memory()
     model, tokenizer = _start(lab, copy.of)
     work = lab.store.work_folder("judge_tuning", copy.fingerprint)
@@ -133,7 +142,7 @@ def _train_copy(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame) -> None:
         torch.manual_seed(settings.seed)
         result = train(
             model,
-            settings.objective(model, tokenizer, rows, work),
+            settings.objective(model, tokenizer, copy.rows, work),
             settings,
             replay=None,
             pad_id=pad_token(tokenizer),
@@ -147,12 +156,18 @@ def _train_copy(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame) -> None:
         "train_tokens": result.tokens,
         "optimizer_steps": result.steps,
         "final_loss": result.final_loss,
-        "labelled_pairs": len(rows),
-        "pairs_too_long": n_too_long,
+        "labelled_pairs": len(copy.rows),
+        "pairs_too_long": copy.n_too_long,
         "seconds": time.monotonic() - start,
     }
     save_model(lab, copy.fingerprint, model, tokenizer, numbers, {STEPS: json.dumps(result.rows)})
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _source(lab: Lab) -> str:
+    """Where the labels come from."""
+    labels = lab.evaluation.labels
+    return (isinstance(labels, FileLabels) and labels.path) or lab.experiment.name
 
 
 def _section(lab: Lab, judge: Tuned) -> str:
@@ -161,25 +176,17 @@ def _section(lab: Lab, judge: Tuned) -> str:
     return f"evaluation.judges[{place}]"
 
 
-def _rows(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame) -> tuple[list[dict[str, Any]], int]:
-    """What the copy learns from, and how many pairs are too long for its judge to read.
-
-    Raises:
-        DatasetError: when that is too little.
-    """
-    learnt = _learnt_pairs(lab, copy, pairs)
-    text_of = reads(lab, copy.of)
+def _readable(lab: Lab, judge: LearningJudge, pairs: pl.DataFrame) -> dict[str, dict[str, str | None]]:
+    """What a judge reads of those pairs that fit, by pair: ``text`` and ``reference_text``."""
+    text_of = reads(lab, judge)
     problems = {problem.problem_id: problem for problem in problems_of(lab, 0)}
-    rows = []
-    for row in learnt.iter_rows(named=True):
+    found: dict[str, dict[str, str | None]] = {}
+    for row in pairs.iter_rows(named=True):
         problem, reference = problems[row["problem_id"]], row["reference_response"]
         other = None if reference is None else text_of(problem, reference)
-        rows.append({"text": text_of(problem, row["response"]), "reference_text": other, "label": row["label"]})
-    fitting = [row for row, fits in zip(rows, _fit(lab, copy.of, rows), strict=True) if fits]
-    source = lab.evaluation.labels
-    where = (source.path or lab.experiment.name) if isinstance(source, FileLabels) else lab.experiment.name
-    check_enough(len(fitting), copy.judge.called, copy.left_out, where)
-    return fitting, len(rows) - len(fitting)
+        found[row["pair_id"]] = {"text": text_of(problem, row["response"]), "reference_text": other}
+    fits = _fit(lab, judge, list(found.values()))
+    return {pair_id: texts for (pair_id, texts), is_read in zip(found.items(), fits, strict=True) if is_read}
 
 
 def reads(lab: Lab, judge: LearningJudge) -> Callable[[Problem, str], str]:
@@ -198,6 +205,8 @@ def _fit(lab: Lab, judge: LearningJudge, rows: Sequence[Mapping[str, Any]]) -> l
     """Whether all texts of each row fit into what the judge reads, as when it judges."""
     path = _path(lab, judge)
     texts = [text for row in rows for text in (row["text"], row["reference_text"]) if text is not None]
+    if not texts:
+        return []
     if isinstance(judge, BradleyTerry):
         from ops.engines.tokens import Tokens
 

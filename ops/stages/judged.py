@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from ops.errors import DatasetError, StorageError
+from ops.errors import StorageError
 from ops.evaluation.judges.base import Judge
 from ops.evaluation.judges.bradley_terry import BradleyTerry
 from ops.evaluation.judges.pairwise import PairQuestion, Pairwise
 from ops.evaluation.judges.recorded import RecordedJudge
 from ops.evaluation.judges.reward_model import RewardModel
+from ops.evaluation.plan import as_planned
 from ops.evaluation.rewards import preference
 from ops.lab import Lab
 from ops.stages.problems import problems_of
@@ -118,16 +119,8 @@ def recorded_pairs(judge: RecordedJudge, pairs: pl.DataFrame) -> tuple[pl.DataFr
     """
     found = judge.read()
     keys = list(pairs.select("problem_id", "model", "sample_index").iter_rows())
+    judge.check(found, keys, complete=False)
     unused = len(found.keys() - set(keys))
-    if unused == len(found):
-        problem_id, model, index = next(iter(found))
-        raise DatasetError(
-            judge.path,
-            f"none of its {len(found):,} judgements is of a pair of this experiment (the first is of problem "
-            f"{problem_id}, model {model}, sample {index})",
-            field="problem_id, model, sample_index",
-            remedy="write ids of problems and labels of models as in the table pairs",
-        )
     known = [found.get(key) for key in keys]
     cells = [
         (None, None, None) if item is None else (item.score, item.shown_first, item.shown_second) for item in known
@@ -144,9 +137,11 @@ def judgement_rows(lab: Lab, judge: Judge, pairs: pl.DataFrame, problems: Proble
 
     Raises:
         StorageError: when a judgement is not in its pool.
+        DatasetError: when recorded judgements cannot be used, or changed since the experiment was planned.
     """
     if isinstance(judge, RecordedJudge):
-        rows = pl.concat([pairs, recorded_pairs(judge, pairs)[0]], how="horizontal")
+        with as_planned(judge.path, lab.evaluation_plan.files[judge.path]):
+            rows = pl.concat([pairs, recorded_pairs(judge, pairs)[0]], how="horizontal")
     elif isinstance(judge, Pairwise):
         rows = _with_ties(pairs.join(_pairwise(lab, judge, pairs), on="pair_id", how="left", maintain_order="left"))
     elif isinstance(judge, BradleyTerry):

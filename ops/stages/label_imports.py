@@ -10,8 +10,8 @@ import polars as pl
 
 from ops.evaluation.agreement import Agreement, agreement
 from ops.evaluation.answers import Answers, PairSides, read_answers
-from ops.evaluation.label_files import Merged, locked, merge_labels, read_labels_file
-from ops.evaluation.requests import by_pair, read_requests, requests_path, skipped
+from ops.evaluation.label_files import Merged, checked_requests, locked, merge_labels, read_labels_file
+from ops.evaluation.requests import by_pair, skipped
 from ops.lab import Lab
 from ops.stages.human_labels import label_file, stored_pairs, valid_requests
 
@@ -38,12 +38,13 @@ def import_labels(
     """Check a filled-in template and add its labels to the experiment's file of labels.
 
     Raises:
-        DatasetError: names every row that is wrong; then nothing was changed.
+        DatasetError: names every row that is wrong, or the file of requests where it is not there for the labels so
+            far; then nothing was changed.
         StorageError: when the pairs are not there yet.
     """
     path, pairs = label_file(lab), stored_pairs(lab)
     with locked(path):
-        requests = read_requests(requests_path(path))
+        requests = checked_requests(path)
         random = valid_requests(lab, pairs, requests)
         answers = read_answers(
             source, sides_of(pairs), by_pair(requests), lab.evaluation.estimand, annotator=annotator, allow=allow

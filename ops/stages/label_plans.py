@@ -19,7 +19,7 @@ from ops.stages.win_rates import TOGETHER, judge_sets
 from ops.types import Interval
 
 SUPPOSED = (0.0, 0.3, 0.5, 0.7)
-"""Correlations shown before there are labels; 0 is the worst case: the judge is of no use, and costs nothing."""
+"""Correlations shown before there are labels; 0 is the worst case: a judge of no use, which costs about one label."""
 BEFORE_LABELS = 100
 """Labels that are planned for before there are any."""
 MARKS = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
@@ -32,7 +32,8 @@ class LabelPlan:
 
     Attributes:
         judge: None: human labels alone.
-        correlation: of labels and judge (their multiple correlation where there are several); NaN for human labels.
+        correlation: of labels and judge within strata, as estimates use it (their multiple correlation where there are
+            several); NaN for human labels.
         is_supposed: whether it was guessed and not estimated.
         n: labels that ``saving`` is of.
         saving: predicted part of the labels saved, rho^2 (1 - n/N) with one pair per problem.
@@ -123,7 +124,7 @@ def _plan(
         problem = f"{count} labels of {pilot.n_pairs} pairs of {model}"
         raise DatasetError("the plan", problem, field="--n", remedy=f"between 1 and {pilot.n_pairs}")
     square = pilot.rho_squared.value if judge is not None else 0.0
-    marks = [mark for mark in (*MARKS, pilot.n_pairs) if pilot.n_judges + 3 <= mark <= pilot.n_pairs]
+    marks = [mark for mark in (*MARKS, pilot.n_pairs) if pilot.fewest <= mark <= pilot.n_pairs]
     widths = {mark: float(half_width_at(pilot, mark, confidence, rho_squared=square)) for mark in sorted(set(marks))}
     roots = [float(np.sqrt(item)) for item in (pilot.rho_squared.value, pilot.rho_squared.low, pilot.rho_squared.high)]
     saving = predicted_saving(pilot, count) if judge is not None else UNDEFINED

@@ -11,8 +11,8 @@ import polars as pl
 
 from ops.control_variates.allocation import Design, Draw, neyman, uniform
 from ops.errors import DatasetError, ExperimentError
-from ops.evaluation.label_files import locked
-from ops.evaluation.requests import Request, by_pair, next_wave, read_requests, requests_path, write_requests
+from ops.evaluation.label_files import checked_requests, locked
+from ops.evaluation.requests import Request, by_pair, next_wave, requests_path, write_requests
 from ops.evaluation.template import PAIR_COLUMNS, SINGLE_COLUMNS, check_new, write_template
 from ops.identity import seed_of
 from ops.lab import Lab
@@ -52,8 +52,8 @@ def export_wave(
         seed: by default that of ``evaluation``.
 
     Raises:
-        DatasetError: when the target is there already, no pairs are left, or the labels so far do not suffice for
-            ``neyman``.
+        DatasetError: when the target is there already, no pairs are left, the labels so far do not suffice for
+            ``neyman``, or the file of their requests is not there.
         ExperimentError: when the experiment has no strata for ``neyman``, or no such model.
         StorageError: when the pairs are not there yet.
     """
@@ -63,7 +63,7 @@ def export_wave(
     seed = lab.evaluation.seed if seed is None else seed
     known_arrays = _arrays(lab) if design == "neyman" else {}
     with locked(path):
-        before = read_requests(requests_path(path))
+        before = checked_requests(path)
         wave, taken = next_wave(before), set(by_pair(before))
         drawn: list[Request] = []
         for name in models:
@@ -88,12 +88,12 @@ def export_again(lab: Lab, target: Path, wave: int) -> Exported:
     """Write the template of an earlier wave again: for another annotator, or because the file was lost.
 
     Raises:
-        DatasetError: when there was no such wave, or the target is there already.
+        DatasetError: when there was no such wave, the target is there already, or requests are not there for labels.
         StorageError: when the pairs are not there yet.
     """
     path, pairs = label_file(lab), stored_pairs(lab)
     check_new(target)
-    known = read_requests(requests_path(path))
+    known = checked_requests(path)
     present = set(pairs["pair_id"])
     requests = [item for item in known if item.wave == wave and item.pair_id in present]
     if not requests:

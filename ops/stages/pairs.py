@@ -7,14 +7,14 @@ of responses written elsewhere. With ``estimand: accuracy`` every response of ev
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import polars as pl
 
 from ops.config import Experiment
-from ops.evaluation.plan import compared_models
+from ops.evaluation.plan import as_planned, compared_models
 from ops.evaluation.responses import Written, read_responses
 from ops.identity import response_id, seed_of, short_hash
 from ops.lab import Lab
@@ -34,6 +34,7 @@ ASSET = evaluation_asset("pairs")
 
 RESPONSE_COLUMNS = ("problem_id", "sample_index", "response", "response_id", "finish_reason")
 GRADE_COLUMNS = ("answer", "verdict", "strict_verdict", "reason")
+ROWS_AT_ONCE = 8192
 
 
 def writer_source(lab: Lab, label: str) -> Source:
@@ -101,62 +102,60 @@ def commit_pairs(lab: Lab) -> StageResult:
 
     Raises:
         StorageError: when some responses are not in their pool.
-        DatasetError: when the file of responses cannot be used.
+        DatasetError: when the file of responses cannot be used, or changed since the experiment was planned.
     """
 
-    def compute() -> pl.DataFrame:
-        experiment = lab.experiment
+    def frames() -> Iterator[pl.DataFrame]:
+        """Model by model: all responses at once need not fit into memory."""
         problems = {problem.problem_id: problem for problem in problems_of(lab, 0, "eval")}
-        written = {
-            label: list(frame.iter_rows(named=True)) for label, frame in model_responses(lab, graded=False).items()
-        }
-        reference = experiment.model.shown
-        if lab.evaluation.estimand == "accuracy":
-            rows = [_row(experiment, problems, label, row) for label, of in written.items() for row in of]
-        else:
-            beside = {(row["problem_id"], row["sample_index"]): row for row in written.pop(reference)}
-            rows = [
-                _row(experiment, problems, label, row, reference, beside[row["problem_id"], row["sample_index"]])
-                for label, of in written.items()
-                for row in of
-            ]
-        return pl.DataFrame(rows, schema=polars_schema("pairs"))
+        responses = model_responses(lab, graded=False)
+        reference = None
+        if lab.evaluation.estimand == "win_rate":
+            reference, frame = next(responses)
+            keys = ["problem_id", "sample_index"]
+            beside = frame.select(*keys, pl.col("response", "response_id").name.prefix("reference_"))
+        for label, frame in responses:
+            if reference is not None:
+                frame = frame.join(beside, on=keys, how="left", maintain_order="left")
+            for part in frame.iter_slices(ROWS_AT_ONCE):
+                rows = [_row(lab.experiment, problems, label, reference, row) for row in part.iter_rows(named=True)]
+                yield pl.DataFrame(rows, schema=polars_schema("pairs"))
 
-    return lab.materialise("pairs", ASSET, None, compute, _about)
+    return lab.materialise_stream("pairs", ASSET, None, frames, _about)
 
 
-def model_responses(lab: Lab, *, graded: bool = True) -> dict[str, pl.DataFrame]:
-    """Every model's responses, by label, the reference first; by problem and sample index.
+def model_responses(lab: Lab, *, graded: bool = True) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Every model's responses with its label, one model after the other, the reference first; by problem and index.
 
     Columns are ``RESPONSE_COLUMNS``, and where ``graded`` those of the grader (``GRADE_COLUMNS``). Of responses drawn
     here grades are known from the drawing; responses from a file are graded now.
 
     Raises:
         StorageError: when some responses are not in their pool.
-        DatasetError: when the file of responses cannot be used.
+        DatasetError: when the file of responses cannot be used, or changed since the experiment was planned.
     """
     problems = problems_of(lab, 0, "eval")
     models = compared_models(lab.experiment, lab.evaluation)
     columns = [*RESPONSE_COLUMNS, *(GRADE_COLUMNS if graded else ())]
     if lab.evaluation.responses is not None:
-        found = read_responses(lab.evaluation.responses, problems, tuple(models))
-        return {label: _recorded(lab, problems, written, graded).select(columns) for label, written in found.items()}
+        path = lab.evaluation.responses
+        with as_planned(path, lab.evaluation_plan.files[path]):
+            found = read_responses(path, problems, tuple(models))
+        for label, written in found.items():
+            yield label, _recorded(lab, problems, written, graded).select(columns)
+        return
     counts = [lab.experiment.sampling.n_eval] * len(problems)
-    return {
-        label: pl.concat(
-            piece.select(columns)
-            for piece in pool_responses(
-                lab,
-                writer_source(lab, label),
-                problems,
-                counts,
-                lab.evaluation_plan.models[label],
-                f"{lab.experiment.name}: responses of {label}",
-                lab.writer_format(label),
-            )
+    for label in models:
+        pieces = pool_responses(
+            lab,
+            writer_source(lab, label),
+            problems,
+            counts,
+            lab.evaluation_plan.models[label],
+            f"{lab.experiment.name}: responses of {label}",
+            lab.writer_format(label),
         )
-        for label in models
-    }
+        yield label, pl.concat(piece.select(columns) for piece in pieces)
 
 
 def _recorded(lab: Lab, problems: Sequence[Problem], written: Written, graded: bool) -> pl.DataFrame:
@@ -191,14 +190,12 @@ def _row(
     experiment: Experiment,
     problems: Mapping[str, Problem],
     label: str,
+    reference: str | None,
     row: Mapping[str, Any],
-    reference: str | None = None,
-    beside: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One pair; without ``reference`` a response alone."""
     problem = problems[row["problem_id"]]
-    other = {} if beside is None else beside
-    texts = (row["response"], other.get("response"))
+    texts = (row["response"], row.get("reference_response"))
     identity = short_hash(_joined(*_posed(experiment, problem), label, reference, row["sample_index"], *texts))
     first = ("model", "reference")[seed_of(identity, "shown first") % 2]
     return {
@@ -209,11 +206,11 @@ def _row(
         "reference": reference,
         "sample_index": row["sample_index"],
         "response": row["response"],
-        "reference_response": other.get("response"),
+        "reference_response": row.get("reference_response"),
         "response_id": row["response_id"],
-        "reference_response_id": other.get("response_id"),
-        "is_identical": beside is not None and row["response"] == beside["response"],
-        "shown_first": None if beside is None else first,
+        "reference_response_id": row.get("reference_response_id"),
+        "is_identical": reference is not None and row["response"] == row["reference_response"],
+        "shown_first": None if reference is None else first,
     }
 
 
@@ -227,12 +224,13 @@ def _joined(*parts: str | int | None) -> str:
     return json.dumps(parts)
 
 
-def _about(frame: pl.DataFrame) -> dict[str, Any]:
+def _about(table: pl.LazyFrame) -> dict[str, Any]:
     """Numbers for people."""
-    return {
-        "pairs": frame.height,
-        "problems": frame["problem_id"].n_unique(),
-        "models": frame["model"].n_unique(),
-        "identical_pairs": int(frame["is_identical"].sum()),
-        "categories": frame["category"].drop_nulls().n_unique(),
-    }
+    numbers = table.select(
+        pairs=pl.len(),
+        problems=pl.col("problem_id").n_unique(),
+        models=pl.col("model").n_unique(),
+        identical_pairs=pl.col("is_identical").sum(),
+        categories=pl.col("category").drop_nulls().n_unique(),
+    )
+    return numbers.collect(engine="streaming").row(0, named=True)

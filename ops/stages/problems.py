@@ -11,6 +11,8 @@ import polars as pl
 from ops.builtin.sizes import RECIPES, Recipe
 from ops.config import Experiment
 from ops.errors import DatasetError
+from ops.evaluation.judges.recorded import RecordedJudge
+from ops.evaluation.labels import GoldLabels
 from ops.evaluation.plan import compared_models, judging_model
 from ops.evaluation.responses import read_responses
 from ops.evaluation.settings import Evaluation
@@ -57,7 +59,8 @@ def all_problems(lab: Lab) -> list[Problem]:
 def check_problem_files(experiment: Experiment) -> tuple[list[Problem], list[Problem]]:
     """Read the user's files: (evaluation problems, training problems), none where the task generates its own.
 
-    Of responses recorded elsewhere every row is read, so that a bad one is known before anything is imported.
+    Of responses and judgements recorded elsewhere every row is read, so that a bad one is known before anything is
+    imported or drawn.
 
     Raises:
         DatasetError: names the row that cannot be used, a file that is too short, or a problem that stands in both.
@@ -69,8 +72,13 @@ def check_problem_files(experiment: Experiment) -> tuple[list[Problem], list[Pro
         evaluation, training = ([p for p in posed if p.split == split] for split in ("eval", "train"))
         return _disjoint(experiment, evaluation, training, experiment.engine.path, "engine.path")
     if experiment.evaluation is not None:
-        reads = config.eval_file is not None or experiment.evaluation.responses is not None
-        return (_evaluated(experiment, experiment.evaluation) if reads else []), []
+        judged = any(isinstance(judge, RecordedJudge) for judge in experiment.evaluation.judges)
+        reads = config.eval_file is not None or experiment.evaluation.responses is not None or judged
+        if not reads:
+            return [], []
+        problems = _evaluated(experiment, experiment.evaluation)
+        _check_pairs(experiment, experiment.evaluation, problems)
+        return problems, []
     if config.train_file is None or config.eval_file is None:
         return [], []
     count = config.train_per_iteration * (experiment.iterations + 1)
@@ -89,10 +97,7 @@ def _check_rows(experiment: Experiment, path: str, problems: Sequence[Problem]) 
 
 
 def _evaluated(experiment: Experiment, evaluation: Evaluation) -> list[Problem]:
-    """The problems of an experiment with ``evaluation``: to evaluate only, from a file or the task's own.
-
-    Of responses written elsewhere every row is read, so that a bad one is known before anything is judged.
-    """
+    """The problems of an experiment with ``evaluation``: to evaluate only, from a file or the task's own."""
     config, task = experiment.problems, experiment.task
     if config.eval_file is None:
         problems = task.generate("eval", config.eval, config.seed)
@@ -108,9 +113,31 @@ def _evaluated(experiment: Experiment, evaluation: Evaluation) -> list[Problem]:
             field="evaluation.strata",
             remedy="give every row its category, or take strata: none",
         )
-    if evaluation.responses is not None:
-        read_responses(evaluation.responses, problems, tuple(compared_models(experiment, evaluation)))
     return problems
+
+
+def _check_pairs(experiment: Experiment, evaluation: Evaluation, problems: Sequence[Problem]) -> None:
+    """What is known of the pairs before any response is drawn: all rows of responses, labels and recorded judgements.
+
+    A bad one is better known before models are asked.
+    """
+    labels = list(compared_models(experiment, evaluation))
+    drawn = [(problem.problem_id, i) for problem in problems for i in range(experiment.sampling.n_eval)]
+    if evaluation.responses is not None:
+        drawn = list(read_responses(evaluation.responses, problems, labels)[labels[0]])
+        count = evaluation.labels.count if isinstance(evaluation.labels, GoldLabels) else None
+        if count is not None and count > len(drawn):
+            raise DatasetError(
+                evaluation.responses,
+                f"{len(drawn):,} responses of each model, {count:,} labels asked for",
+                field="evaluation.labels.count",
+                remedy="lower it, or leave it out to label them all",
+            )
+    judged = labels if evaluation.estimand == "accuracy" else labels[1:]
+    pairs = {(problem_id, label, index) for label in judged for problem_id, index in drawn}
+    for judge in evaluation.judges:
+        if isinstance(judge, RecordedJudge):
+            judge.check(judge.read(), pairs, complete=evaluation.missing_judgements == "error")
 
 
 def _disjoint(
@@ -186,11 +213,12 @@ def _from_row(row: Mapping[str, Any]) -> Problem:
 
 def _first(problems: Sequence[Problem], count: int, path: str, field: str) -> list[Problem]:
     if len(problems) < count:
+        lower = "problems.eval" if field == "eval" else "problems.train_per_iteration or iterations"
         raise DatasetError(
             path,
             f"{len(problems)} problems, {count} needed",
             field=f"problems.{field}",
-            remedy="add rows, or lower problems.eval, problems.train_per_iteration or iterations",
+            remedy=f"add rows, or lower {lower}",
         )
     return list(problems[:count])
 

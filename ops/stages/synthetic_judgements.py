@@ -17,7 +17,7 @@ from ops.errors import ModelError
 from ops.evaluation.judges.base import Judge
 from ops.evaluation.judges.bradley_terry import BradleyTerry
 from ops.evaluation.judges.pairwise import Pairwise
-from ops.evaluation.judges.recorded import RecordedJudge
+from ops.evaluation.judges.recorded import RecordedJudge, unknown_names
 from ops.evaluation.judges.reward_model import RewardModel
 from ops.evaluation.rewards import release_memory
 from ops.lab import Lab
@@ -30,7 +30,6 @@ from ops.stages.judged import (
     judgement_rows,
     pair_questions,
     problems_by_id,
-    recorded_pairs,
     response_texts,
     single_responses,
     text_ids,
@@ -57,7 +56,7 @@ def judge_pairs(lab: Lab) -> dict[str, Any]:
     reward model cannot take in.
 
     Raises:
-        DatasetError: for a bad row of recorded judgements.
+        DatasetError: for a bad row of recorded judgements, or pairs that they lack and may not.
         ModelError: for a checkpoint that is no reward model, or a text longer than it reads.
         EngineError: when a model cannot be run.
     """
@@ -100,7 +99,8 @@ def _by_model(lab: Lab) -> list[Judge]:
 def check_judge(lab: Lab, judge: Judge, pairs: pl.DataFrame, problems: Mapping[str, Problem]) -> np.ndarray | None:
     """Refuse what can be known before any model is loaded; tokens of every text that a reward model will read."""
     if isinstance(judge, RecordedJudge):
-        recorded_pairs(judge, pairs)
+        keys = list(pairs.select("problem_id", "model", "sample_index").iter_rows())
+        judge.check(judge.read(), keys, complete=lab.evaluation.missing_judgements == "error")
     if not isinstance(judge, RewardModel):
         return None
     from ops.engines.tokens import load_tokenizer
@@ -245,7 +245,7 @@ def commit_judgements(lab: Lab) -> StageResult:
         pairs, problems = read_pairs(lab), problems_by_id(lab)
         for judge in judges:
             if isinstance(judge, RecordedJudge):
-                unused[f"{judge.called}_rows_of_no_pair"] = recorded_pairs(judge, pairs)[1]
+                unused.update(_unused(judge, pairs))
             yield judgement_rows(lab, judge, pairs, problems)
         if not judges:
             yield pl.DataFrame(schema=polars_schema("synthetic_judgements"))
@@ -265,3 +265,12 @@ def commit_judgements(lab: Lab) -> StageResult:
         return {**numbers, **unused}
 
     return lab.materialise_stream("synthetic_judgements", ASSET, None, frames, metadata)
+
+
+def _unused(judge: RecordedJudge, pairs: pl.DataFrame) -> dict[str, int]:
+    """Rows of its file that belong to no pair, and of these the ones of problems and models that no pair has."""
+    found, keys = judge.read(), set(pairs.select("problem_id", "model", "sample_index").iter_rows())
+    numbers = {f"{judge.called}_rows_of_no_pair": len(found.keys() - keys)}
+    for what, names in unknown_names(found, keys).items():
+        numbers[f"{judge.called}_rows_of_unknown_{what}"] = len(names)
+    return numbers

@@ -11,6 +11,7 @@ import polars as pl
 
 from ops.errors import EngineError
 from ops.evaluation.judges.bradley_terry import BradleyTerry
+from ops.evaluation.judges.tuned import Tuned
 from ops.lab import Lab
 from ops.models import FolderModel
 from ops.plan import evaluation_asset
@@ -56,10 +57,10 @@ def tune_judges(lab: Lab) -> dict[str, Any]:
     copies = copies_of(lab, pairs)
     _check_engine(lab, copies)
     for copy in copies:
-        if not has_labels(lab, copy, pairs):
+        if not has_labels(lab, copy):
             numbers["waiting"] += 1
             continue
-        numbers["trained"] += train_copy(lab, copy, pairs)
+        numbers["trained"] += train_copy(lab, copy)
         numbers["judged"] += _judge(lab, copy, pairs, problems)
     return numbers
 
@@ -92,7 +93,7 @@ def commit_tuned(lab: Lab) -> StageResult:
         yield pl.DataFrame(schema=polars_schema("synthetic_judgements"))
         if lab.evaluation.learning_judges:
             pairs, problems = read_pairs(lab), problems_by_id(lab)
-            for copy in (copy for copy in copies_of(lab, pairs) if has_labels(lab, copy, pairs)):
+            for copy in (copy for copy in copies_of(lab, pairs) if has_labels(lab, copy)):
                 yield judgement_rows(_with_copy(lab, copy), _as_judge(lab, copy), _own(copy, pairs), problems)
 
     return lab.materialise_stream(
@@ -107,25 +108,49 @@ def _counts(table: pl.LazyFrame) -> dict[str, Any]:
 
 
 def _learnt(lab: Lab) -> dict[str, Any]:
-    """What the copies of each judge learnt from, from the numbers beside their weights."""
+    """What the copies of each judge learnt from, from the numbers beside their weights.
+
+    Where they leave out a model only, ``..._shared_problems_of_...`` say of how many pairs they may know the problem.
+    """
     if not lab.evaluation.learning_judges:
         return {}
     numbers: dict[str, Any] = {}
     by_judge: dict[str, list[dict[str, Any]]] = {}
     pairs = read_pairs(lab)
     for copy in copies_of(lab, pairs):
-        if not has_labels(lab, copy, pairs):
+        if not has_labels(lab, copy):
             waiting = f"{copy.judge.called}_copies_waiting_for_labels"
             numbers[waiting] = numbers.get(waiting, 0) + 1
             continue
         known = json.loads((lab.store.model_folder(copy.fingerprint) / NUMBERS).read_text())
         by_judge.setdefault(copy.judge.called, []).append(known)
+    shared = shared_problems(lab, pairs)
+    for tuned in lab.evaluation.learning_judges:
+        if isinstance(tuned, Tuned) and tuned.leave_out == "model":
+            numbers |= {f"{tuned.called}_{name}": share for name, share in shared.items()}
     for judge, found in by_judge.items():
         numbers[f"{judge}_copies"] = len(found)
         numbers[f"{judge}_fewest_labelled_pairs"] = min(known["labelled_pairs"] for known in found)
         numbers[f"{judge}_final_loss"] = sum(known["final_loss"] for known in found) / len(found)
         numbers[f"{judge}_training_seconds"] = sum(known["seconds"] for known in found)
     return numbers
+
+
+def shared_problems(lab: Lab, pairs: pl.DataFrame) -> dict[str, float]:
+    """Share of labelled and of other pairs whose problem has a label of another model; what has no pairs is left out.
+
+    A copy that leaves out a model only has learnt from those problems. Where each model's labels are a draw of their
+    own both shares are alike, and the copy judges labelled pairs as it judges others; on the same problems they are 1
+    and 0.
+    """
+    labels = lab.store.read("human_labels", lab.plan.fingerprints[evaluation_asset("human_labels")], ["pair_id"])
+    known = pairs.with_columns(is_labelled=pl.col("pair_id").is_in(labels["pair_id"].to_list()))
+    labelled = known.filter("is_labelled").group_by("problem_id").agg(labelled_models=pl.col("model").unique())
+    by_pair = known.join(labelled, on="problem_id", how="left").with_columns(
+        is_shared=pl.col("labelled_models").list.set_difference(pl.concat_list("model")).list.len().fill_null(0) > 0
+    )
+    shares = by_pair.group_by("is_labelled").agg(pl.col("is_shared").mean()).iter_rows()
+    return {f"shared_problems_of_{'labelled' if labelled else 'other'}_pairs": share for labelled, share in shares}
 
 
 def _judge(lab: Lab, copy: JudgeCopy, pairs: pl.DataFrame, problems: Problems) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ops.control_variates.curves import label_curves
+from ops.control_variates.curves import RealisedSaving, label_curves
 from ops.errors import DatasetError
 from ops.lab import Lab
 from ops.stages.measured import with_ends, without_nan
@@ -58,9 +58,11 @@ def _curve_rows(lab: Lab, pairs: ModelPairs) -> list[Cells]:
         seed=statistics.seed,
     )
     about = {"model": pairs.model, "quantity": evaluation.estimand}
+    realised = {(item.estimator, item.judge, item.n_labels): _realised(item) for item in found.savings}
     return [
         {
             **about,
+            **realised.get((point.estimator, str(point.judge), point.n_labels), {}),
             "estimator": point.estimator,
             "judge": point.judge,
             "n_labels": point.n_labels,
@@ -70,3 +72,12 @@ def _curve_rows(lab: Lab, pairs: ModelPairs) -> list[Cells]:
         }
         for point in found.points
     ]
+
+
+def _realised(item: RealisedSaving) -> Cells:
+    """What redraws saved, and what theory says of them."""
+    return {
+        "human_labels_equal": item.human_labels,
+        **with_ends(saving=item.saving),
+        "predicted_saving": item.predicted,
+    }

@@ -34,8 +34,10 @@ class ModelPairs:
         labels_N: float [N], mean over annotators, NaN where unlabelled.
         wave_N: int [N], 0.. in the order of the exports; -1 where unlabelled.
         scores: float [N] of every judge, NaN where it could not judge; judges without any row are not there.
-        n_not_drawn: labelled pairs that no export had asked for.
+        n_not_drawn: labelled pairs that no export had drawn from all pairs that there are: nobody had asked for them,
+            or they were drawn when there were fewer pairs.
         uses_not_drawn: whether they count: only where there are no others, and then as if drawn at random.
+        drawn_within: strata within which labels that count were drawn, each with a share of its own.
     """
 
     model: str
@@ -47,6 +49,7 @@ class ModelPairs:
     scores: Mapping[str, np.ndarray]
     n_not_drawn: int = 0
     uses_not_drawn: bool = False
+    drawn_within: tuple[str, ...] = ()
 
     @property
     def n_labelled(self) -> int:
@@ -111,10 +114,11 @@ def read_pairs(lab: Lab) -> list[ModelPairs]:
     """
     pairs, labels, judgements = read_tables(lab)
     strata = _strata(lab, pairs)
-    _check_drawn_within(lab, labels)
     models = pairs["model"].unique(maintain_order=True).to_list()
     by_model = pairs.with_columns(stratum=strata).partition_by("model", as_dict=True)
-    return [_of_model(by_model[(model,)], labels, judgements) for model in models]
+    found = [_of_model(by_model[(model,)], labels, judgements) for model in models]
+    _check_drawn_within(lab, found)
+    return found
 
 
 def read_tables(lab: Lab) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -147,8 +151,8 @@ def _strata(lab: Lab, pairs: pl.DataFrame) -> pl.Series:
     return pairs["category"].rank("dense").cast(pl.Int64) - 1
 
 
-def _check_drawn_within(lab: Lab, labels: pl.DataFrame) -> None:
-    within = labels["stratum"].drop_nulls().unique().sort().to_list()
+def _check_drawn_within(lab: Lab, models: Sequence[ModelPairs]) -> None:
+    within = sorted({stratum for pairs in models for stratum in pairs.drawn_within})
     if within and lab.evaluation.strata == "none":
         raise ExperimentError(
             lab.experiment.name,
@@ -163,11 +167,16 @@ def _of_model(pairs: pl.DataFrame, labels: pl.DataFrame, judgements: pl.DataFram
     pairs = pairs.sort("problem_id", "sample_index", maintain_order=True)
     first = pairs.row(0, named=True)
     mine = pl.col("model") == first["model"]
-    by_pair = labels.filter(mine).group_by("pair_id").agg(pl.col("label").mean(), pl.col("wave").min())
+    by_pair = (
+        labels.filter(mine)
+        .group_by("pair_id")
+        .agg(pl.col("label").mean(), pl.col("wave").min(), drawn_within=pl.col("stratum").min())
+    )
     joined = pairs.join(by_pair, on="pair_id", how="left", maintain_order="left")
     labels_N = joined["label"].fill_null(float("nan")).to_numpy().copy()
     wave_N, n_not_drawn, uses_not_drawn = _waves(labels_N, joined["wave"])
     labels_N[wave_N == NO_WAVE] = np.nan
+    within = joined["drawn_within"].filter(pl.Series(wave_N != NO_WAVE)).drop_nulls().unique().sort()
     scores = {}
     for (judge,), part in judgements.filter(mine).group_by("judge", maintain_order=True):
         one = part.group_by("pair_id").agg(pl.col("score").mean())
@@ -183,11 +192,12 @@ def _of_model(pairs: pl.DataFrame, labels: pl.DataFrame, judgements: pl.DataFram
         scores,
         n_not_drawn,
         uses_not_drawn,
+        tuple(within.to_list()),
     )
 
 
 def _waves(labels_N: np.ndarray, waves: pl.Series) -> tuple[np.ndarray, int, bool]:
-    """Index of every labelled pair's wave, how many no export had asked for, and whether those count.
+    """Index of every labelled pair's wave, how many no export drew from all pairs, and whether those count.
 
     What nobody drew at random may be anything (the easy ones, say), so it does not count beside what was drawn; alone
     it is all there is, and is taken as one draw.

@@ -8,7 +8,6 @@ import numpy as np
 
 from ops.control_variates.gap import GapFromLabels, LabelledResponses, gap_from_labels
 from ops.errors import DatasetError
-from ops.estimation.bootstrap import resample_counts
 from ops.evaluation.judges.bradley_terry import BradleyTerry
 from ops.lab import Lab
 from ops.stages.win_rate_data import ModelPairs
@@ -33,23 +32,14 @@ def gap_rows(lab: Lab, pairs: ModelPairs) -> tuple[list[Cells], list[str]]:
     for judge in lab.evaluation.judges:
         if not isinstance(judge, BradleyTerry) or judge.called not in pairs.scores:
             continue
-        threshold = _threshold(judge)
-        if threshold is None:
-            reasons.append(f"{pairs.model}, gap of {judge.called}: it has no threshold of its own")
-            continue
-        responses, n_excluded = _responses(lab, pairs, judge.called, threshold)
-        if np.bincount(responses.problem_N).max() < 2:
-            reasons.append(f"{pairs.model}, gap of {judge.called}: a filter needs 2 responses to choose from (n_eval)")
-            continue
-        statistics = lab.experiment.statistics
-        counts_RP = resample_counts(int(responses.problem_N.max()) + 1, statistics.resamples, statistics.seed)
         try:
-            found = gap_from_labels(responses, counts_RP, statistics.confidence)
+            responses, n_excluded = _responses(lab, pairs, judge)
+            found = gap_from_labels(responses, lab.experiment.statistics.confidence)
         except DatasetError as error:
             reasons.append(f"{pairs.model}, gap of {judge.called}: {error.problem}")
             continue
         about: Cells = {"model": pairs.model, "reference": None, "quantity": "gap", "judge": judge.called}
-        about |= {"is_biased": False, "n_excluded": n_excluded, "n_pairs": found.n_responses}
+        about |= {"is_biased": n_excluded > 0, "n_excluded": n_excluded, "n_pairs": found.n_responses}
         labelled_N = ~np.isnan(responses.labels_N)
         about |= {"n_labelled": found.n_labelled, "n_problems": len(np.unique(responses.problem_N[labelled_N]))}
         rows += [{**about, **cells} for cells in _cells(found)]
@@ -62,19 +52,33 @@ def _threshold(judge: BradleyTerry) -> float | None:
     return None if threshold == -np.inf else float(judge.probabilities(np.array([threshold]))[0])
 
 
-def _responses(lab: Lab, pairs: ModelPairs, judge: str, threshold: float) -> tuple[LabelledResponses, int]:
-    """Arrays for the gap, and how many responses were left out."""
-    missing = lab.evaluation.missing_judgements
-    data, n_excluded = pairs.with_judges((judge,), missing, lab.experiment.name)
-    score_N = pairs.scores[judge]
+def _responses(lab: Lab, pairs: ModelPairs, judge: BradleyTerry) -> tuple[LabelledResponses, int]:
+    """Arrays for the gap, and how many responses were left out.
+
+    Raises:
+        DatasetError: why there is no gap to estimate.
+        ExperimentError: for a response without a score, where that is not allowed.
+    """
+    where, missing = lab.experiment.name, lab.evaluation.missing_judgements
+    threshold = _threshold(judge)
+    if threshold is None:
+        raise DatasetError(where, "it has no threshold of its own")
+    if pairs.drawn_within:
+        raise DatasetError(where, "labels were drawn within strata, of which the gap takes no account")
+    data, n_excluded = pairs.with_judges((judge.called,), missing, where)
+    score_N = pairs.scores[judge.called]
+    if np.isnan(score_N).all():
+        raise DatasetError(where, "it could read no response")
     if missing == "exclude":
         score_N = score_N[~np.isnan(score_N)]
+    if np.bincount(data.problem_N).max() < 2:
+        raise DatasetError(where, "a filter needs 2 responses to choose from (n_eval)")
     weights_N = (np.nan_to_num(score_N, nan=-np.inf) >= threshold).astype(np.float64)
     return LabelledResponses(data.labels_N, weights_N, data.judges_NJ, data.problem_N), n_excluded
 
 
 def _cells(found: GapFromLabels) -> list[Cells]:
-    """Labels alone, then with the judge; intervals are t intervals, there is no score interval of a gap."""
+    """Labels alone, then with the judge; intervals are t intervals: a gap has no score interval and no bootstrap."""
     human, varied = found.labels_only, found.control_variate
     return [
         {
@@ -90,10 +94,7 @@ def _cells(found: GapFromLabels) -> list[Cells]:
             "standard_error": found.standard_error,
             "t_low": varied.low,
             "t_high": varied.high,
-            "bootstrap_low": found.bootstrap.low,
-            "bootstrap_high": found.bootstrap.high,
             "coefficient": float(found.coefficient_J[0]),
             "saving": found.saving,
-            "human_labels_equal": found.n_labelled / (1.0 - found.saving) if found.saving < 1.0 else None,
         },
     ]

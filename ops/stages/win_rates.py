@@ -12,6 +12,7 @@ import polars as pl
 
 from ops.control_variates.data import Estimate, Estimator, LabelledPairs
 from ops.control_variates.estimate import estimate
+from ops.control_variates.worth import label_worth
 from ops.errors import DatasetError
 from ops.lab import Lab
 from ops.plan import evaluation_asset
@@ -102,7 +103,7 @@ def _add(
         "model": pairs.model,
         "reference": pairs.reference,
         **named,
-        "is_biased": estimator == "synthetic",
+        "is_biased": estimator == "synthetic" or n_excluded > 0,
         "n_pairs": len(data.labels_N),
         "n_labelled": int((~np.isnan(data.labels_N)).sum()),
         "n_problems": len(np.unique(data.problem_N[~np.isnan(data.labels_N)])),
@@ -123,6 +124,8 @@ def _estimated(lab: Lab, data: LabelledPairs, estimator: Estimator) -> Cells:
         DatasetError: when the data does not suffice for it.
     """
     statistics, evaluation = lab.experiment.statistics, lab.evaluation
+    if not len(data.labels_N):
+        raise DatasetError(lab.experiment.name, "there is no pair that could be judged")
     if estimator == "synthetic" and not _are_probabilities(data.judges_NJ):
         raise DatasetError(lab.experiment.name, "its scores are on a scale of their own, not from 0 to 1")
     item = estimate(
@@ -136,7 +139,7 @@ def _estimated(lab: Lab, data: LabelledPairs, estimator: Estimator) -> Cells:
     cells: Cells = {name: getattr(item, name) for name in ("value", "low", "high", "standard_error")}
     cells |= {name: getattr(item, name) for name in ("t_low", "t_high", "bootstrap_low", "bootstrap_high")}
     if estimator in ("control_variate", "cross_fitted"):
-        cells |= _saving(item)
+        cells |= _saving(data, item)
     return cells
 
 
@@ -144,18 +147,18 @@ def _are_probabilities(judges_NJ: np.ndarray) -> bool:
     return judges_NJ.size > 0 and bool(((judges_NJ >= 0.0) & (judges_NJ <= 1.0)).all())
 
 
-def _saving(item: Estimate) -> Cells:
-    """What the judges saved of the labels, and what the correlation predicts that they do."""
-    without_limit = item.correlation**2
+def _saving(data: LabelledPairs, item: Estimate) -> Cells:
+    """What the judges saved of the labels as estimated, and what the correlation predicts that they do."""
+    predicted, worth = (float("nan"), float("nan")) if np.isnan(item.saving) else label_worth(data, item)
     return {
         "coefficient": float(item.coefficient_J[0]) if len(item.coefficient_J) == 1 else None,
         "correlation": item.correlation,
         "saving": item.saving,
         "saving_low": item.saving_low,
         "saving_high": item.saving_high,
-        "predicted_saving": without_limit * (1.0 - item.n_labelled / item.n_pairs),
-        "saving_without_limit": without_limit,
-        "human_labels_equal": item.n_labelled / (1.0 - item.saving) if item.saving < 1.0 else None,
+        "predicted_saving": predicted,
+        "saving_without_limit": item.correlation**2,
+        "human_labels_equal": worth,
     }
 
 
@@ -184,6 +187,7 @@ def _shown(frame: pl.DataFrame, models: Sequence[ModelPairs], reasons: Sequence[
                 if row["saving"] is not None:
                     numbers[f"{pairs.model}_saving"] = row["saving"]
     numbers |= {"labels": _labels_words(models)} if _labels_words(models) else {}
+    numbers |= {"left_out": _left_out_words(frame)} if _left_out_words(frame) else {}
     return numbers | ({"not_estimated": "Not estimated: " + "; ".join(reasons) + "."} if reasons else {})
 
 
@@ -198,9 +202,25 @@ def _labels_words(models: Sequence[ModelPairs]) -> str:
     said = []
     if assumed:
         said.append(
-            f"No export asked for these labels, which are taken as drawn at random: {', '.join(assumed)}; if somebody "
-            "chose the pairs, the estimates are biased."
+            "No export asked for these labels, or it drew them when there were fewer pairs; they are taken as drawn at "
+            f"random: {', '.join(assumed)}. If somebody chose the pairs, or the pairs added since are of another kind, "
+            "the estimates are biased."
         )
     if left_out:
-        said.append(f"Labels that no export asked for do not count, being not drawn at random: {', '.join(left_out)}.")
+        said.append(
+            "Labels that no export asked for, or that were drawn when there were fewer pairs, do not count beside "
+            f"those drawn at random: {', '.join(left_out)}."
+        )
     return " ".join(said)
+
+
+def _left_out_words(frame: pl.DataFrame) -> str:
+    """Of which estimates some pairs are missing, because a judge could not read them."""
+    rows = frame.filter(pl.col("n_excluded") > 0, estimator="control_variate").rows(named=True)
+    some = [f"{row['model']} with {row['judge']} {row['n_excluded']:,}" for row in rows if row["quantity"] != "gap"]
+    if not some:
+        return ""
+    return (
+        "Estimates are of the pairs that the judges could read, and biased for all pairs, where some were left out: "
+        f"{', '.join(some)}."
+    )

@@ -452,7 +452,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "model": "VARCHAR",
         "annotator": "VARCHAR",  # gold: the grader; identical: nobody was asked
         "label": "DOUBLE",  # 1: the model's response is better (correct), 0: worse, 0.5: a tie
-        "wave": "INTEGER",  # which export asked for it; NULL: none did
+        "wave": "INTEGER",  # which export drew it from the pairs that there are; NULL: none, or from fewer pairs
         "stratum": "VARCHAR",  # within which it was drawn at random; NULL: among all pairs of the model
         "source": "VARCHAR",  # file and line
         "comment": "VARCHAR",
@@ -467,9 +467,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "standard_error": "DOUBLE",
         "t_low": "DOUBLE",  # value plus and minus t standard errors
         "t_high": "DOUBLE",
-        "bootstrap_low": "DOUBLE",  # resamples problems
+        "bootstrap_low": "DOUBLE",  # resamples problems; NULL of gap
         "bootstrap_high": "DOUBLE",
-        "is_biased": "BOOLEAN",  # synthetic judgements alone
+        "is_biased": "BOOLEAN",  # synthetic alone; n_excluded > 0: of the pairs that all judges could read, not of all
         "n_pairs": "INTEGER",
         "n_labelled": "INTEGER",
         "n_problems": "INTEGER",  # labelled
@@ -479,9 +479,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "saving": "DOUBLE",  # labels saved: 1 - variance / variance of the human estimate, as estimated
         "saving_low": "DOUBLE",
         "saving_high": "DOUBLE",
-        "predicted_saving": "DOUBLE",  # rho^2 (1 - n/N)
+        "predicted_saving": "DOUBLE",  # by planning, rho^2 adjusted; rho^2 (1 - n/N) with one pair per problem
         "saving_without_limit": "DOUBLE",  # rho^2: with unlabelled pairs without end, as the paper prints it
-        "human_labels_equal": "DOUBLE",  # labels that the human estimate would need for this standard error
+        "human_labels_equal": "DOUBLE",  # labels alone that would be as precise; NULL: more than all pairs, or gap
     },
     "judge_metrics": {
         "model": "VARCHAR",  # NULL: all models together
@@ -500,6 +500,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "squared_error_low": "DOUBLE",
         "squared_error_high": "DOUBLE",
         "predicted": "DOUBLE",  # the variance that theory gives
+        "human_labels_equal": "DOUBLE",  # with this squared error, read off the human curve; NULL of human
+        **_interval("saving"),  # realised: 1 - n_labels / human_labels_equal
+        "predicted_saving": "DOUBLE",  # the same from the curves of theory
         "n_redraws": "INTEGER",
     },
     "findings": {

@@ -174,6 +174,26 @@ ERRORS = {
         {"arms__self__model": {"kind": "folder", "path": "nowhere"}},
         "arms.self.model.path: expected a Hugging Face checkpoint folder",
     ),
+    "an arm that evaluates": (
+        {
+            "experiment__verifiers": REMOVED,
+            "experiment__iterations": REMOVED,
+            "experiment__training": REMOVED,
+            "experiment__problems__train_per_iteration": REMOVED,
+            "experiment__sampling__n_train": REMOVED,
+            "arms": {
+                arm: {
+                    "filter": {"name": "none"},
+                    "evaluation": {
+                        "models": [{"model": {"kind": "builtin", "size": "xxs"}, "label": "x"}],
+                        "labels": {"source": "gold"},
+                    },
+                }
+                for arm in ("self", "unfiltered")
+            },
+        },
+        "arms.self.evaluation: expected no evaluation in a study of arms that are iterated",
+    ),
     "too long a name": ({"arms__" + "a" * 31: {}, "name": "n" * 40}, "name: expected shorter"),
 }
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ops.control_variates.curves import default_grid, equal_labels, label_curves
+from ops.control_variates.curves import check_drawn_uniformly, default_grid, equal_labels, fewest_labels, label_curves
 from ops.control_variates.data import LabelledPairs
 from ops.control_variates.estimate import estimate
 from ops.control_variates.redraws import Population, redrawn_errors
@@ -138,6 +138,90 @@ def test_a_grid_that_cannot_be_is_an_error(grid):
     with pytest.raises(DatasetError) as caught:
         label_curves(_pairs(400, 0), {"a": [0]}, 0.95, grid_G=grid)
     assert caught.value.field == "grid"
+
+
+def _in_strata(counts, sizes, waves=1):
+    """Labels in strata of these sizes, so many of each labelled, in turn of each wave."""
+    stratum_N = np.repeat(np.arange(len(sizes)), sizes)
+    place_N = np.concatenate([np.arange(size) for size in sizes])
+    labelled_N = place_N < np.asarray(counts)[stratum_N]
+    n = len(stratum_N)
+    rng = np.random.default_rng(0)
+    label_N = np.where(labelled_N, (rng.random(n) < 0.7).astype(float), np.nan)
+    return LabelledPairs(
+        label_N, rng.normal(size=(n, 1)), np.arange(n), stratum_N, np.where(labelled_N, place_N % waves, -1)
+    )
+
+
+def test_labels_of_strata_in_unequal_parts_have_no_curve():
+    # 100 of 1,000 pairs, expected 80 and 20 of strata of 800 and 200. 60 and 40: (400/80 + 400/20)/.9 = 27.8 (x .999)
+    # with one degree of freedom, p = 1e-7. 74 and 26: (36/80 + 36/20)/.9 = 2.5, p = .11, may be a uniform draw.
+    few = {"redraws": 20, "resamples": 10}
+    with pytest.raises(DatasetError, match="2 categories in unequal parts"):
+        label_curves(_in_strata((60, 40), (800, 200)), {"a": [0]}, 0.95, **few)
+    assert label_curves(_in_strata((74, 26), (800, 200)), {"a": [0]}, 0.95, **few).points
+    # Later waves may have followed from earlier labels, whatever their parts.
+    with pytest.raises(DatasetError, match="2 waves in 2 categories"):
+        label_curves(_in_strata((80, 20), (800, 200), waves=2), {"a": [0]}, 0.95, **few)
+    assert label_curves(_in_strata((100,), (1000,), waves=2), {"a": [0]}, 0.95, **few).points
+
+
+def test_a_uniform_wave_in_strata_has_a_curve_nearly_always():
+    # 2,000 uniform draws of 60 of 200 pairs in three strata: refused with probability .001; 4 of 2,000 may be.
+    rng = np.random.default_rng(1)
+    stratum_N, refused = np.repeat([0, 1, 2], [120, 60, 20]), 0
+    for _ in range(2000):
+        label_N = np.full(200, np.nan)
+        label_N[rng.permutation(200)[:60]] = np.arange(60) % 2
+        wave_N = np.where(np.isnan(label_N), -1, 0)
+        try:
+            check_drawn_uniformly(LabelledPairs(label_N, np.zeros((200, 0)), np.arange(200), stratum_N, wave_N))
+        except DatasetError:
+            refused += 1
+    assert refused <= 8
+
+
+def test_each_set_of_judges_begins_where_it_can_be_estimated():
+    # 9 judges at once: J + 4 = 13 labels; cross-fitted in 5 folds (9 + 3) 5/4 = 15, in 2 folds 24. One: 5, and 5 or 8.
+    assert [fewest_labels(9), fewest_labels(9, 5), fewest_labels(9, 2)] == [13, 15, 24]
+    assert [fewest_labels(1), fewest_labels(1, 5), fewest_labels(1, 2), fewest_labels(0)] == [5, 5, 8, 4]
+    rng = np.random.default_rng(0)
+    z_N = (rng.random(120) < 0.6).astype(float)
+    judges_NJ = z_N[:, None] + rng.normal(size=(120, 9))
+    pairs = LabelledPairs(z_N, judges_NJ, np.arange(120), np.zeros(120, int), np.zeros(120, int))
+    found = label_curves(
+        pairs,
+        {"a": [0], "all": list(range(9))},
+        0.95,
+        cross_fitted=True,
+        folds=2,
+        redraws=50,
+        resamples=20,
+        grid_G=[10, 13, 16, 24, 40],
+    )
+    numbers = {}
+    for point in found.points:
+        numbers.setdefault((point.estimator, point.judge), []).append(point.n_labels)
+        assert np.isfinite(point.predicted) and np.isfinite(point.squared_error.value)
+    assert numbers["human", None] == numbers["control_variate", "a"] == numbers["cross_fitted", "a"]
+    assert numbers["human", None] == [10, 13, 16, 24, 40]
+    assert numbers["control_variate", "all"] == [13, 16, 24, 40]
+    assert numbers["cross_fitted", "all"] == [24, 40]
+    assert {saving.n_labels for saving in found.savings if saving.judge == "all"} == {13, 16, 24, 40}
+
+
+def test_there_is_no_theory_below_judges_and_3_labels():
+    # Five judges, two folds: alpha from 13/2 = 6.5 labels, 6.5 - 5 - 2 < 0; from 16/2 = 8: (8 - 2)/(8 - 7) = 6 times.
+    rng = np.random.default_rng(0)
+    z_N = (rng.random(120) < 0.6).astype(float)
+    judges_NJ = z_N[:, None] + rng.normal(size=(120, 5))
+    population = Population(
+        LabelledPairs(z_N, judges_NJ, np.arange(120), np.zeros(120, int), np.zeros(120, int)), {"all": list(range(5))}
+    )
+    found = population.predicted(np.array([13, 14, 16]), "all", 2)
+    left_over = population.variances(population.moment_PDD.sum(0)[None], "all")[0]
+    assert np.isnan(found[:2]).all()
+    assert found[2] == pytest.approx((1 / 16 - 1 / 120) * left_over * 6)
 
 
 def test_equal_labels_have_no_curve():

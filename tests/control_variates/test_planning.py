@@ -64,12 +64,24 @@ def test_pairs_of_one_problem_by_hand():
 
 
 def test_half_width_is_half_of_wilsons_interval():
-    # theta = .8 of 50 labels of 0 and 1, variance .16 x 50/49: m = 50 x .16 / (.16 x 50/49) ... V = variance / 50, so m
-    # = 50.
+    # theta = .8 of 50 labels of 0 and 1, V = variance / 50, so m = 50; t z for Wilson's z^2.
     pilot = _pilot(theta=0.8, variance=0.16 * 50 / 49)
-    z2 = stats.t.ppf(0.975, 49) ** 2
+    z2 = stats.t.ppf(0.975, 49) * stats.norm.ppf(0.975)
     known = np.sqrt(z2 * 0.16 / 50 + z2**2 / (4 * 50**2)) / (1 + z2 / 50)
     assert half_width_at(pilot, 50, 0.95) == pytest.approx(known)
+
+
+@pytest.mark.parametrize("n", [10, 30])
+def test_half_width_is_that_of_the_quoted_interval(n):
+    # n labels, half of them 1: theta = .5, m = n; half of the interval is sqrt(t z / n) / (2 sqrt(1 + t z / n)):
+    # (1 + r) x^2 - (1 + r) x + 1/4 = 0 with r = t z / n, roots 1/2 -+ sqrt((1 + r)^2 - (1 + r)) / (2 (1 + r)).
+    # n = 10: t z = 2.262157 x 1.959964 = 4.433747, r / (1 + r) = .307178, half its root .277118.
+    found = estimate(_pairs([1.0, 0.0] * (n // 2), np.zeros((n, 0))), "human")
+    pilot = _pilot(variance=0.25 * n / (n - 1), n_judges=0)
+    expected = float(half_width_at(pilot, n, 0.95))
+    assert expected == pytest.approx((found.high - found.low) / 2, rel=1e-6)
+    if n == 10:
+        assert expected == pytest.approx(0.277118, abs=1e-6)
 
 
 @pytest.mark.parametrize("estimator", ["human", "control_variate"])
@@ -109,12 +121,12 @@ def test_out_of_reach_is_none_and_said():
 
 
 def test_before_any_label():
-    # One pair per problem: 1.96^2 x .25 / .1^2 = 96.04 labels, less Wilson's shrinkage (1 + t^2/n), more for t: 95.
+    # One pair per problem: n + t z = t z .25 / .1^2 with t = 1.985, t z = 3.891: 93.4, so 94 labels.
     pilot = without_pilot(np.arange(2000), 0.6)
     found = labels_needed(pilot, 0.1, 0.95)
-    assert abs(found.human - 95) <= 2
+    assert found.human == 94
     assert (found.control_variate_low, found.control_variate_high) == (None, None)
-    # n0 = 95, (1 - .36) of them and a little for n/N: 1/n = 1/N + (1/95 - 1/N) / .64 -> n = 62.
+    # n0 = 94, (1 - .36) of them and a little for n/N: 1/n = 1/N + (1/94 - 1/N) / .64 -> n = 62.
     assert abs(found.control_variate - 62) <= 2
     assert np.isnan(predicted_saving(pilot, 100).low)
     alone = without_pilot(np.arange(2000), None)
@@ -153,6 +165,54 @@ def test_a_stratified_wave_is_weighed_back():
     labels = np.r_[1, 0, 0, 0, 1, 1, 1, 0, np.full(8, np.nan)]
     strata = np.r_[np.zeros(4, int), np.ones(4, int), np.zeros(8, int)]
     assert read_pilot(_pairs(labels, np.zeros((16, 0)), stratum_N=strata), 0.95).theta == pytest.approx(3 / 8)
+
+
+def test_rho_is_that_within_strata():
+    # Two strata of four labels: 1, 1, 1, 0 and 1, 0, 0, 0. The score is the stratum: deviations from its mean are 0.
+    # Variance 1/4 in all, 3/16 within: 8/7 of 1/4 and 8/6 of 3/16, within 7/8.
+    labels, strata = [1, 1, 1, 0, 1, 0, 0, 0], np.repeat([0, 1], 4)
+    knows_strata = read_pilot(_pairs(labels, strata, stratum_N=strata), 0.95)
+    assert knows_strata.rho_squared.value == 0
+    assert (knows_strata.variance, knows_strata.within) == pytest.approx((2 / 7, 7 / 8))
+    assert (knows_strata.n_strata, knows_strata.fewest) == (2, 5)
+    # Scores 1, 1, 0, 0 in either stratum: products within .25 + .25 + .25 + .25 = 1 (each stratum 1/2), squares 1 + 1,
+    # label squares 3/4 + 3/4: R^2 = 1/(2 x 1.5) = 1/3. Ten times the same: 1 - 2/3 x 78/77.
+    pilot = read_pilot(_pairs(labels * 10, [1, 1, 0, 0] * 20, stratum_N=np.tile(strata, 10)), 0.95)
+    assert pilot.rho_squared.value == pytest.approx(1 - 2 / 3 * 78 / 77)
+    assert pilot.rho_squared.low < 1 / 3 < pilot.rho_squared.high
+
+
+def test_variance_within_strata_by_hand():
+    # Half of the variance within strata, n = 100 of 1,000: .25/1000 + (1/100 - 1/1000) .25 x .5 = .000250 + .001125;
+    # with rho^2 = .36 within: .00025 + .001125 x .64 = .00097. Saving 1 - .00097/.001375.
+    pilot = _pilot(within=0.5, n_strata=4)
+    assert variance_at(pilot, 100) == pytest.approx(0.001375)
+    assert variance_at(pilot, 100, rho_squared=0.36) == pytest.approx(0.00097)
+    assert predicted_saving(pilot, 100).value == pytest.approx(1 - 0.97 / 1.375)
+    # Pairs of a problem all alike, q = 9/999: what is within strata is alike as well, .5 (1 - q).
+    alike = _pilot(within=0.5, n_strata=4, same_problem=9 / 999, icc=1.0, residual_icc=1.0, n_problems=100)
+    everything = 0.25 / 1000 + 9 / 999 * 0.999 * 0.25
+    assert variance_at(alike, 100) == pytest.approx(everything + 0.009 * 0.25 * 0.5 * (1 - 9 / 999))
+
+
+def test_a_plan_within_strata_is_what_the_estimate_does():
+    # A judge that knows the category and no more, and one that knows more; win rates .2 and .8. Means of 60 studies.
+    rng, plans, found = np.random.default_rng(0), [], []
+    for _ in range(60):
+        stratum_N = rng.choice(2, 2000)
+        z_N = (rng.random(2000) < np.where(stratum_N == 0, 0.2, 0.8)).astype(float)
+        judges_NJ = np.stack([stratum_N + 0.3 * rng.normal(size=2000), z_N + 0.6 * rng.normal(size=2000)], 1)
+        label_N = np.where(np.arange(2000) < 200, z_N, np.nan)
+        studies = [_pairs(label_N, judges_NJ[:, j], stratum_N=stratum_N) for j in range(2)]
+        pilots = [read_pilot(pairs, 0.95, resamples=2) for pairs in studies]
+        estimates = [estimate(pairs, "control_variate") for pairs in studies]
+        widths = [float(half_width_at(p, 200, 0.95, rho_squared=p.rho_squared.value)) for p in pilots]
+        plans.append([predicted_saving(pilot, 200).value for pilot in pilots] + widths)
+        found.append([e.saving for e in estimates] + [(e.high - e.low) / 2 for e in estimates])
+    plan, really = np.mean(plans, axis=0), np.mean(found, axis=0)
+    assert plan[:2] == pytest.approx(really[:2], abs=0.015)
+    assert abs(plan[0]) < 0.01 and plan[1] > 0.25
+    assert plan[2:] == pytest.approx(really[2:], rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def _check(design, name, n, studies, seed):
     for cell in cells(design, name, n, studies, seed):
         assert 0.94 - noise <= cell.score <= 0.96 + noise, cell
         if cell.estimator == "control_variate":
-            assert abs(cell.bias) < 3 / n + 4 / studies**0.5, cell  # of order 1/n
+            assert abs(cell.bias) < 2.4 / n + 4 / studies**0.5, cell  # the .08 at 30 labels of the docs, of order 1/n
         else:
             assert abs(cell.bias_z) < 4.5, cell  # unbiased: 4.5 standard errors of the simulation, over 210 cells
 

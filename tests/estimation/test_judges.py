@@ -12,6 +12,7 @@ from ops.storage.schemas import polars_schema
 
 STATISTICS = Statistics(resamples=400)
 NAN = None
+LABELLED = ("correlation", "agreement", "auroc")
 
 
 def tables(rows, judge="j"):
@@ -21,10 +22,10 @@ def tables(rows, judge="j"):
         pairs.append({"pair_id": f"x{i}", "problem_id": problem, "model": model, "is_identical": identical})
         about = {"pair_id": f"x{i}", "model": model, "judge": judge}
         judgements.append({**about, "score": score, "score_shown_first": first, "score_shown_second": second})
-        labels += [{"pair_id": f"x{i}", "label": label} for label in given]
+        labels += [{"pair_id": f"x{i}", "model": model, "label": label, "wave": 0, "stratum": None} for label in given]
     kinds = polars_schema("synthetic_judgements")
     schema = {name: kinds[name] for name in judgements[0]}
-    known = {"pair_id": pl.String, "label": pl.Float64}
+    known = {"pair_id": pl.String, "model": pl.String, "label": pl.Float64, "wave": pl.Int32, "stratum": pl.String}
     return pl.DataFrame(pairs), pl.DataFrame(judgements, schema=schema), pl.DataFrame(labels, schema=known)
 
 
@@ -86,6 +87,47 @@ def test_undefined_is_null_and_what_a_judge_has_not_is_no_row():
     unlabelled = metrics(judge_metrics(*tables([(*row[:6], []) for row in alone]), STATISTICS), "b")
     assert unlabelled["correlation"]["value"] is None and unlabelled["correlation"]["n_pairs"] == 0
     assert unlabelled["auroc"]["value"] is None
+
+
+def test_labels_that_nobody_drew_count_only_where_there_are_no_others():
+    # The judge is right about three drawn labels of b and wrong about two that nobody drew; c has only the latter.
+    drawn = [(f"p{i}", "b", False, score, NAN, NAN, [score]) for i, score in enumerate([1.0, 0.0, 1.0])]
+    chosen = [(f"q{i}", model, False, 1.0 - i, NAN, NAN, [float(i)]) for model in "bc" for i in range(2)]
+    pairs, judgements, labels = tables(drawn + chosen)
+    labels = labels.with_columns(wave=pl.when(pl.col("pair_id").is_in(["x0", "x1", "x2"])).then(0).cast(pl.Int32))
+    found = judge_metrics(pairs, judgements, labels, STATISTICS)
+    shown = {
+        model: {name: (row["value"], row["n_pairs"]) for name, row in metrics(found, model).items()}
+        for model in ("b", "c", None)
+    }
+    assert [shown["b"][name] for name in LABELLED] == [(pytest.approx(1), 3)] * 3
+    assert [shown["c"][name] for name in LABELLED] == [(-1, 2), (0, 2), (0, 2)]
+    assert shown[None]["agreement"] == (pytest.approx(3 / 5), 5)
+
+
+def test_labels_drawn_within_strata_do_not_count():
+    """Category a (900 pairs, judge always right) and b (100, judge always wrong): agreement is .9 over all pairs.
+
+    Wave 0 is uniform, 90 and 10; wave 1 draws 10 of a and 90 of b; wave 2, uniform again, is of what is left.
+    """
+    rng = np.random.default_rng(0)
+    rows, waves = [], []
+    for category, size, ends in (("a", 900, (90, 100, 200)), ("b", 100, (10, 100, 100))):
+        for i in range(size):
+            label = float(rng.integers(0, 2))
+            rows.append((f"{category}{i}", "b", False, label if category == "a" else 1.0 - label, NAN, NAN, [label]))
+            waves.append(next((wave for wave, end in enumerate(ends) if i < end), None))
+    pairs, judgements, labels = tables(rows)
+    labels = labels.with_columns(
+        wave=pl.Series(waves, dtype=pl.Int32),
+        stratum=pl.Series([row[0][0] if wave == 1 else None for row, wave in zip(rows, waves, strict=True)]),
+    ).filter(pl.col("wave").is_not_null())
+    found = metrics(judge_metrics(pairs, judgements, labels, STATISTICS), "b")
+    assert [(name, found[name]["n_pairs"]) for name in LABELLED[:2]] == [("correlation", 100), ("agreement", 100)]
+    assert found["agreement"]["value"] == pytest.approx(0.9)
+    assert found["mean_score"]["n_pairs"] == 1000  # of all pairs, as before
+    alone = metrics(judge_metrics(pairs, judgements, labels.filter(wave=1), STATISTICS), "b")
+    assert [(alone[name]["value"], alone[name]["n_pairs"]) for name in LABELLED] == [(None, 0)] * 3
 
 
 def test_several_judges_and_none():

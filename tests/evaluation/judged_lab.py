@@ -28,12 +28,13 @@ class Scripted(ScriptedEngine):
 
 
 def judged_experiment(judges: list[dict[str, Any]], estimand: str = "win_rate", **changes: Any) -> Experiment:
-    """The reference against models ``b`` and ``c``, 6 problems."""
+    """The reference against models ``b`` and ``c``, 6 problems; the mapping ``evaluation`` is merged."""
     evaluation = {
         "estimand": estimand,
         "models": [{"label": name, "model": {**TINY, "seed": seed}} for name, seed in (("b", 1), ("c", 2))],
         "judges": judges,
         "labels": {"source": "gold"},
+        **changes.pop("evaluation", {}),
     }
     fields = {
         "name": "judged",

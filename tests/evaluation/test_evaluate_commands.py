@@ -91,6 +91,9 @@ def test_supposing_a_correlation(folder: Path):
     assert "18 % at n = 30" in found.output
     wrong = run("plan", NAME, "--correlation", "1.5")
     assert (wrong.exit_code, "between -1 and 1" in wrong.output) == (2, True)
+    for option, value in (("--width", "0"), ("--width", "nan"), ("--correlation", "1")):
+        wrong = run("plan", NAME, option, value)
+        assert (wrong.exit_code, f"Invalid value for '{option}'" in wrong.output) == (2, True)
     wrong = run("plan", NAME, "--n", 61)
     assert (wrong.exit_code, "between 1 and 60" in wrong.output) == (2, True)
 
@@ -99,6 +102,7 @@ def test_the_help_explains_the_statistics():
     words = " ".join(run("--help").output.split())
     assert "unbiased whatever the judge is worth" in words
     assert "rho^2 (1 - n/N)" in words
+    assert "costs next to nothing (about one label for each judge)" in words
     about = words.partition("(2502.10563). ")[2].partition(" In turn:")[0]
     assert about.count(". ") + 1 == 3  # three sentences
     assert (
@@ -171,6 +175,32 @@ def test_a_wave_again(folder: Path):
     run("export", NAME, folder / "a.csv", "--n", 2)
     assert run("export", NAME, folder / "b.csv", "--wave", 0).exit_code == 0
     assert (folder / "a.csv").read_bytes() == (folder / "b.csv").read_bytes()
+    for option, value in (("n", 5), ("design", "uniform"), ("model", "one"), ("seed", 1)):
+        wrong = run("export", NAME, folder / "c.csv", "--wave", 0, f"--{option}", value)
+        assert (wrong.exit_code, f"--{option} with --wave" in wrong.output) == (2, True)
+
+
+def test_a_folder_that_is_not_there_is_not_made(folder: Path):
+    paired_lab(folder, 6)
+    wrong = run("export", NAME, folder / "typo" / "a.csv", "--n", 2)
+    assert (wrong.exit_code, "there is no folder" in wrong.output) == (2, True)
+    assert not (folder / "typo").exists() and not (folder / "labels").exists()
+
+
+def test_judges_that_learn_are_run_before_estimates(folder: Path, tiny_model_folder: Path):
+    """`mindgap evaluate estimate` would say so, too, but only when it is typed."""
+    paired_lab(folder, 6)
+    file, path = folder / "a.csv", folder / "experiments" / f"{NAME}.yaml"
+    run("export", NAME, file, "--n", 2)
+    fill(file, prefers_the_model)
+    fields = yaml.safe_load(path.read_text())
+    assert f"Now: mindgap evaluate estimate {NAME}" in run("import", NAME, file, "--annotator", "ada").output
+    rewards = {"name": "reward_model", "path": str(tiny_model_folder), "label": "rewards"}
+    fields["evaluation"]["judges"] += [rewards, {"name": "tuned", "of": "rewards"}]
+    path.write_text(yaml.safe_dump(fields))
+    imported = run("import", NAME, file, "--annotator", "ada")
+    assert f"Now: mindgap run {NAME}   (judges learn" in imported.output, imported.output
+    assert "evaluate estimate" not in imported.output
 
 
 def test_labels_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch):

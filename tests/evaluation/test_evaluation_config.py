@@ -105,6 +105,14 @@ BAD = {
         {"task": OPEN, "model": FOLDER, "problems": FILE, **of(models=[{"model": FOLDER | {"path": "/b"}}])},
         "evaluation.labels.source: file with task open",
     ),
+    "strata of problems without categories": (
+        of(strata="category"),
+        "evaluation.strata: none with task countdown (problems of jsonl, math, open may have categories), got category",
+    ),
+    "more labels than pairs": (  # 8 problems x 3 responses
+        of(labels={"source": "gold", "count": 25}),
+        "evaluation.labels.count: at most 24, the pairs of each model (problems.eval times sampling.n_eval), got 25",
+    ),
     "responses with given labels and gold": (
         {
             "task": {"name": "jsonl", "grader": "label"},

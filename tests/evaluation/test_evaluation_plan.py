@@ -69,8 +69,25 @@ def test_tuned_judges_hang_on_the_labels(tmp_path):
     after, new = prints(labelled(path, judges=judges)), make_plan(labelled(path, judges=judges)).evaluation
     assert {name for name in before if before[name] != after[name]} == {"human_labels", "tuned_judgements", *FOUND}
     assert set(new.tuned) == {"logit+tuned"} and set(new.tuned["logit+tuned"]) == {"one", "two"}
-    weights = [*old.tuned["logit+tuned"].values(), *new.tuned["logit+tuned"].values()]
-    assert len(set(weights)) == 4  # one for each model left out, others with other labels
+    assert old.tuned == new.tuned and len(set(new.tuned["logit+tuned"].values())) == 2  # labels name the copies later
+
+
+def test_what_was_drawn_changes_labels_but_no_tuned_judges(tmp_path):
+    """Ties among the drawn pairs are labels, too, and nothing to learn from."""
+    path = write_rows(tmp_path / "labels.jsonl", LABELS)
+    experiment = labelled(path, judges=[JUDGE, TUNED])
+    before = prints(experiment)
+    write_rows(tmp_path / "labels.requests.jsonl", [{"pair_id": "b", "asked": False}])
+    after = prints(experiment)
+    assert {name for name in before if before[name] != after[name]} == {"human_labels", *FOUND}
+
+
+def test_models_that_change_places_are_another_table_of_models():
+    def experiment(reference, other):
+        sized = [{**builtin(0), "size": size} for size in (reference, other)]
+        return evaluated(model=sized[0], evaluation={"models": [{"model": sized[1]}], "judges": []})
+
+    assert "base_model" in differing(experiment("a", "xxs"), experiment("xxs", "a"))
 
 
 def test_gold_labels_are_those_of_their_count_and_seed():
@@ -135,8 +152,9 @@ def test_another_model_keeps_the_pools_of_the_others():
 
 
 @pytest.mark.parametrize("field", [{"folds": 4}, {"missing_judgements": "mean"}, {"strata": "category"}])
-def test_how_it_is_estimated_changes_the_estimates_only(field):
-    assert changed(evaluation=field) == FOUND
+def test_how_it_is_estimated_changes_the_estimates_only(tmp_path, field):
+    before = written(tmp_path, 4, ["base", "new"])
+    assert differing(before, written(tmp_path, 4, ["base", "new"], evaluation=field)) == FOUND
     assert changed(statistics={"resamples": 300}) == FOUND
 
 

@@ -15,6 +15,7 @@ from ops.stages.human_labels import label_file, read_labels, stored_pairs
 from ops.stages.label_imports import import_labels
 from ops.stages.label_waves import export_again, export_wave
 from ops.stages.problems import make_problems
+from ops.stages.win_rate_data import read_pairs
 from tests.evaluation.labelling import fill, open_lab, paired_lab, prefers_the_model, write_workspace
 
 NO_FILE = {"labels": {"source": "file"}}
@@ -98,9 +99,8 @@ def test_a_draw_is_a_function_of_its_seed(tmp_path: Path):
 
 def test_a_template_that_cannot_be_written_is_no_wave(tmp_path: Path):
     lab = paired_lab(tmp_path, 6)
-    (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="cannot be written"):
-        export_wave(lab, tmp_path / "file" / "a.csv", n=2, design="uniform")
+        export_wave(lab, tmp_path / f"{'a' * 240}.csv", n=2, design="uniform")  # too long with what staging adds
     assert read_requests(requests_path(label_file(lab))) == []
 
 
@@ -156,6 +156,16 @@ def test_pairs_come_first(tmp_path: Path):
     assert not (tmp_path / "a.csv").exists()
 
 
+def test_ties_of_a_wave_that_asks_nobody_are_labels(tmp_path: Path):
+    """Where all responses are equal an export has nothing to ask, and labels all that it draws."""
+    lab = paired_lab(tmp_path, 12, ties=12)
+    before = read_labels(lab)
+    done = export_wave(lab, tmp_path / "a.csv", n=10, design="uniform", model="one")
+    assert (done.rows, len(done.requests)) == (0, 10)
+    after = read_labels(open_lab(tmp_path))
+    assert (before.n_rows, after.n_rows) == (0, 10)
+
+
 def test_labels_that_change_after_planning(tmp_path: Path):
     lab = paired_lab(tmp_path, 10)
     export_wave(lab, tmp_path / "a.csv", n=10, design="uniform")
@@ -192,6 +202,29 @@ def test_a_file_edited_by_hand(tmp_path: Path, change: dict, field: str, words: 
     assert (error.value.where, error.value.field) == (f"{path}:3", field)
 
 
+def test_labels_without_their_requests(tmp_path: Path):
+    """Only the labels were copied: another wave 0 would be drawn, with which the labels there are would be mixed."""
+    lab = paired_lab(tmp_path, 8)
+    file = tmp_path / "a.csv"
+    export_wave(lab, file, n=4, design="uniform")
+    fill(file, prefers_the_model)
+    import_labels(lab, file, annotator="ada")
+    requests, labels = requests_path(label_file(lab)), label_file(lab).read_bytes()
+    requests.unlink()
+    steps = (
+        lambda: export_wave(lab, tmp_path / "b.csv", n=2, design="uniform"),
+        lambda: export_again(lab, tmp_path / "b.csv", 0),
+        lambda: import_labels(lab, file, annotator="bob", allow=["unrequested"]),
+        lambda: read_labels(open_lab(tmp_path)),
+    )
+    for step in steps:
+        with pytest.raises(DatasetError, match="is not there, and 8 labels of") as error:
+            step()
+        assert error.value.where == str(requests) and "restore it" in error.value.remedy
+    assert not requests.exists() and not (tmp_path / "b.csv").exists()
+    assert label_file(lab).read_bytes() == labels
+
+
 def test_labels_that_nobody_asked_for(tmp_path: Path):
     """They are kept without a wave; drawn and labelled afterwards they get one."""
     lab = paired_lab(tmp_path, 4)
@@ -224,6 +257,23 @@ def test_fewer_and_more_pairs_afterwards(tmp_path: Path):
     more = paired_lab(tmp_path, 16)
     assert table(more)["wave"].to_list() == [None] * 6
     assert numbers(more)["labels_drawn_from_fewer_pairs"] == 6
+
+
+def test_the_stratum_of_a_draw_from_fewer_pairs_stays(tmp_path: Path):
+    """Drawn by Neyman with shares of their own: they may never pass for one draw among all pairs."""
+    lab = paired_lab(tmp_path, 40, strata="category")
+    for design, name in (("uniform", "a.csv"), ("neyman", "b.csv")):
+        export_wave(open_lab(tmp_path), tmp_path / name, n=10, design=design, model="one")
+        fill(tmp_path / name, prefers_the_model)
+        import_labels(open_lab(tmp_path), tmp_path / name, annotator="ada")
+    drawn = [item.stratum for item in read_requests(requests_path(label_file(lab)))]
+    more = paired_lab(tmp_path, 44, strata="category")
+    rows = table(more)
+    assert rows["wave"].null_count() == rows.height == 20
+    assert sorted(rows["stratum"].drop_nulls()) == sorted(name for name in drawn if name)
+    assert rows["stratum"].null_count() == 10
+    with pytest.raises(ExperimentError, match="labels were drawn within strata"):
+        read_pairs(paired_lab(tmp_path, 44))
 
 
 def test_neyman_needs_strata_and_a_first_wave(tmp_path: Path):

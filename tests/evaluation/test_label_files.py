@@ -147,11 +147,30 @@ def test_another_experiments_file(tmp_path: Path):
         answers(tmp_path, [{"pair_id": f"x{i}", "label": "a"} for i in range(2)], annotator="ada")
 
 
+def test_a_pair_that_changed_since_its_export(tmp_path: Path):
+    """It came from this experiment's export, so that is no remedy, however few pairs there still are."""
+    rows = [{"pair_id": "gone", "label": "a"}]
+    gone = {"gone": request("gone", wave=2)}
+    (tmp_path / "filled.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(DatasetError, match=r"has changed, or is gone, since it was exported \(wave 2\)") as error:
+        read_answers(tmp_path / "filled.jsonl", PAIRS, gone, "win_rate", annotator="ada")
+    assert "--allow unknown" in error.value.remedy
+    found = read_answers(tmp_path / "filled.jsonl", PAIRS, gone, "win_rate", annotator="ada", allow=["unknown"])
+    assert (found.rows, found.excluded) == ([], {"unknown": 1})
+
+
+@pytest.mark.parametrize("name", ["gold", "identical"])
+def test_a_taken_name_wants_another(tmp_path: Path, name: str):
+    with pytest.raises(DatasetError, match=f"got {name}, which stands for labels that no person gave") as error:
+        answers(tmp_path, [{"pair_id": "p0", "label": "a"}], annotator=name)
+    assert error.value.remedy == "give another name, in the column or with --annotator"
+
+
 @pytest.mark.parametrize(
     ("row", "field", "words"),
     [
         ({"pair_id": "p0", "label": "a"}, "annotator", "required, but missing"),
-        ({"pair_id": "p0", "label": "a", "annotator": "gold"}, "annotator", "gold is taken"),
+        ({"pair_id": "p0", "label": "a", "annotator": "gold"}, "annotator", "got gold, which stands for"),
         ({"pair_id": "p0", "label": "a", "annotator": "x" * 101}, "annotator", "at most 100 characters"),
         ({"pair_id": "same", "label": "a", "annotator": "ada"}, "pair_id", "its responses are equal"),
         ({"pair_id": "p0", "label": "a", "annotator": "ada", "comment": "x" * 10_001}, "comment", "at most 10,000"),

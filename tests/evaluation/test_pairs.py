@@ -166,7 +166,7 @@ def test_an_experiment_with_a_loop_shares_its_responses(open_lab):
     assert (found := draw_pairs(lab))["models_asked"] == 2 and found["reused_samples"] == 24
     commit_pairs(lab)
     assert set(table(lab)["reference_response_id"]) == set(drawn.filter(drawn["sample_index"] < 3)["response_id"])
-    reference = model_responses(lab)["countdown/a"]
+    reference = dict(model_responses(lab))["countdown/a"]
     both = reference.join(drawn, on="response_id", suffix="_drawn")
     assert both.height == 24 and both["verdict"].to_list() == both["verdict_drawn"].to_list()
 
@@ -236,6 +236,20 @@ def test_who_is_shown_first_is_balanced_and_tells_nothing(tmp_path):
     assert abs((first[:1000] == first[1000:]).sum() - 500) < 4 * 15.8
 
 
+def test_pairs_are_written_part_by_part(tmp_path, monkeypatch):
+    """Whatever the size of the parts, rows and identities are the same."""
+    experiment = written(tmp_path, 7, ["base", "new", "old"], samples=2)
+    found = []
+    for size in (8192, 3):
+        monkeypatch.setattr("ops.stages.pairs.ROWS_AT_ONCE", size)
+        lab = Lab.open(experiment, home=tmp_path / f"home{size}")
+        make_problems(lab)
+        assert commit_pairs(lab).n_rows == 2 * 7 * 2
+        found.append(table(lab))
+    assert found[0].equals(found[1])
+    assert (found[0]["reference_response"] == found[0]["response"].str.replace("new|old", "base")).all()
+
+
 @pytest.fixture(scope="module")
 def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that is spoken to in words: one layer, byte-level tokenizer."""
@@ -262,8 +276,9 @@ def with_text(folder: Path, max_tokens: int = 8, **changes):
     """A model that is spoken to in words beside the built-in reference; ``changes`` replace other fields."""
     models = [{"model": {"kind": "folder", "path": str(folder), "prompts": "few_shot"}, "label": "words"}]
     sampling = {"n_eval": 1, "max_tokens": max_tokens}
-    known = {"problems": {"eval": 2}, "sampling": sampling, "evaluation": {"models": models}}
-    return evaluated(**{**known, **changes})
+    known = {"problems": {"eval": 2}, "sampling": sampling}
+    evaluation = {"models": models, "labels": {"source": "gold"}, **changes.pop("evaluation", {})}
+    return evaluated(**{**known, **changes, "evaluation": evaluation})
 
 
 def test_each_model_is_asked_in_its_own_format(open_lab, text_folder):
@@ -279,7 +294,7 @@ def test_each_model_is_asked_in_its_own_format(open_lab, text_folder):
     for label, prompts in formats.items():
         rows = source_pool(lab, writer_source(lab, label)).read()
         assert set(rows["prompt"]) == {prompts.solve(problem) for problem in problems}
-    assert table(lab)["response"].to_list() == model_responses(lab)["words"]["response"].to_list()
+    assert table(lab)["response"].to_list() == dict(model_responses(lab))["words"]["response"].to_list()
 
 
 def test_a_prompt_that_does_not_fit_is_known_before_any_model_answers(open_lab, text_folder, monkeypatch):

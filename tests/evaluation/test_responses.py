@@ -87,6 +87,17 @@ def test_the_same_sample_twice(tmp_path):
         read(tmp_path, [*GOOD, GOOD[3]])
 
 
+def test_a_row_twice_is_no_further_sample(tmp_path):
+    """A file that is appended to itself would pass as two samples of everything."""
+    rows = [{name: value for name, value in row.items() if name != "sample_index"} for row in GOOD]
+    with pytest.raises(DatasetError, match="the same response of base to 'y' stands in line 1 too") as caught:
+        read(tmp_path, rows + rows)
+    assert caught.value.where.endswith("responses.jsonl:5") and caught.value.field == "sample_index"
+    assert "give every response its sample_index" in caught.value.remedy
+    said_twice = [{**row, "sample_index": j} for j in (0, 1) for row in rows]
+    assert len(read(tmp_path, said_twice)["new"]) == 4
+
+
 def test_a_missing_response_is_no_pair_left_out(tmp_path):
     with pytest.raises(DatasetError, match=r"1 responses of new are missing that base has, e\.g\. sample 0 to 'y'"):
         read(tmp_path, GOOD[:3])
@@ -105,6 +116,15 @@ def test_the_file_is_checked_with_the_problems_before_anything_runs(tmp_path):
         file.write(json.dumps({"problem_id": "p9", "model": "new", "response": "r"}) + "\n")
     with pytest.raises(DatasetError, match="no problem 'p9' among the 4"):
         check_problem_files(experiment)
+
+
+def test_too_few_problems(tmp_path):
+    """There are no problems to train on, and no iterations to lower."""
+    experiment = written(tmp_path, 4, ["base", "new"])
+    wanted = experiment.model_copy(update={"problems": experiment.problems.model_copy(update={"eval": 5})})
+    with pytest.raises(DatasetError, match="4 problems, 5 needed") as caught:
+        check_problem_files(wanted)
+    assert caught.value.remedy == "add rows, or lower problems.eval"
 
 
 def test_recorded_responses_become_pairs_without_a_model(tmp_path):
@@ -129,13 +149,26 @@ def test_recorded_responses_become_pairs_without_a_model(tmp_path):
         ("new", "p2", 1),
         ("old", "p0", 0),
     ]
-    graded = model_responses(lab)
+    graded = dict(model_responses(lab))
     assert list(graded) == ["base", "new", "old"]
     assert set(graded["new"]["verdict"]) == {"unparseable"}  # nothing is right or wrong, and nothing is 0
     assert set(graded["new"]["reason"]) == {"an open-ended prompt has no right answer"}
     for label, responses in graded.items():
         of = "reference_response_id" if label == "base" else "response_id"
         assert set(responses["response_id"]) == set(frame.filter(model="new" if label == "base" else label)[of])
+
+
+def test_a_file_that_changes_after_planning_is_not_committed(tmp_path):
+    experiment = written(tmp_path, 3, ["base", "new"])
+    lab = Lab.open(experiment, home=tmp_path / "home")
+    make_problems(lab)
+    rows = rows_of(experiment.evaluation.responses)
+    write_rows(tmp_path / "responses.jsonl", [{**rows[0], "response": "Something else."}, *rows[1:]])
+    with pytest.raises(DatasetError, match="changed while it was read") as error:
+        commit_pairs(lab)
+    assert "run again" in error.value.remedy
+    assert not lab.store.has("pairs", lab.plan.fingerprints["evaluation/pairs"])
+    assert commit_pairs(Lab.open(experiment, home=tmp_path / "home")).n_rows == 3
 
 
 def test_identities_of_other_rows_stay_when_a_row_changes(tmp_path):

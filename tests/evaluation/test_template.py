@@ -54,12 +54,36 @@ def test_only_risky_cells_change():
     assert guarded("2 + 2 = 4") == "2 + 2 = 4"
 
 
+@pytest.mark.parametrize("pair_id", ["9599462214730314", "25582e5639111396", "0000000000000012"])
+def test_ids_that_look_like_numbers_survive_a_spreadsheet(tmp_path: Path, pair_id: str):
+    """It writes cells that are numbers for it anew, rounded."""
+    path = tmp_path / "a.csv"
+    write_template(path, [{**row(0, "q", "a", "b"), "pair_id": pair_id}], PAIR_COLUMNS)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        cells = list(csv.reader(file))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([resaved(cell) for cell in line] for line in cells)
+    assert read_template(path)[0][1]["pair_id"] == pair_id
+
+
+def resaved(cell: str) -> str:
+    """As a spreadsheet saves it."""
+    try:
+        return f"{float(cell):.2G}"
+    except ValueError:
+        return cell
+
+
 def test_lines_are_those_of_the_file(tmp_path: Path):
-    """A response of several lines moves the rows behind it: errors name the line that an editor shows."""
+    """A response of several lines moves the rows behind it: errors name the line that an editor shows, and the row that
+    a spreadsheet shows."""
     path = tmp_path / "a.csv"
     write_template(path, [row(0, "q", "one\ntwo\nthree", "b"), row(1, "q", "a", "b")], PAIR_COLUMNS)
     # line 1: the header; 2-4: the first row; 5: the second
-    assert [line for line, _ in read_template(path)] == [2, 5]
+    assert [place for place, _ in read_template(path)] == ["2 (row 2, pair p0)", "5 (row 3, pair p1)"]
+    path.write_text('pair_id,label\n"p\n0",a\n\np1,a,b\n')  # 2-3: the first row; 4: an empty one; 5: too many cells
+    with pytest.raises(DatasetError, match=r"a\.csv:5 \(row 4\): expected 2 cells, found 3"):
+        read_template(path)
 
 
 def test_other_spreadsheets(tmp_path: Path):
@@ -67,8 +91,8 @@ def test_other_spreadsheets(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_bytes(b'pair_id;Label;who;comment\r\np1;a;x;"a;b"\r\n\r\np2\r\n')
     assert read_template(path) == [
-        (2, {"pair_id": "p1", "label": "a", "who": "x", "comment": "a;b"}),
-        (4, {"pair_id": "p2", "label": "", "who": "", "comment": ""}),
+        ("2 (row 2, pair p1)", {"pair_id": "p1", "label": "a", "who": "x", "comment": "a;b"}),
+        ("4 (row 4, pair p2)", {"pair_id": "p2", "label": "", "who": "", "comment": ""}),
     ]
 
 
@@ -96,7 +120,12 @@ BAD = {
     "empty": ("a.csv", b"", "the column pair_id once"),
     "Latin-1": ("a.csv", b"pair_id,label,comment\np,a,caf\xe9\n", "not UTF-8 text"),
     "a quote": ("a.csv", b'pair_id,label\np,"a"b\n', "not CSV"),
-    "too many cells": ("a.csv", b"pair_id,label\np,a,b\n", r"a.csv:2: expected 2 cells, found 3"),
+    "too many cells": ("a.csv", b"pair_id,label\np,a,b\n", r"a.csv:2 \(row 2\): expected 2 cells, found 3"),
+    "a misspelt label": (
+        "a.jsonl",
+        b'{"pair_id": "p", "label": ""}\n{"pair_id": "q", "lable": "a", "comment": ""}\n',
+        r"a.jsonl:2: label: required, but missing \(unknown keys: lable\)",
+    ),
     "no pair": ("a.jsonl", b'{"label": "a"}\n', r"a.jsonl:1: pair_id: required"),
     "not JSON": ("a.jsonl", b'{"pair_id": \n', r"a.jsonl:1: not valid JSON"),
 }
@@ -108,6 +137,12 @@ def test_a_bad_file_is_one_clear_error(tmp_path: Path, name: str, content: bytes
     with pytest.raises(DatasetError, match=message) as error:
         read_template(tmp_path / name)
     assert error.value.remedy
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path):
+    with pytest.raises(DatasetError, match=f"there is no folder {tmp_path}/typo"):
+        write_template(tmp_path / "typo" / "a.csv", [], SINGLE_COLUMNS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_file(tmp_path: Path):

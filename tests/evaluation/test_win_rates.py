@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from ops.lab import Lab
 from ops.plan import evaluation_asset
 from ops.stages.win_rate_curves import FEWEST_FOR_CURVES
 from ops.stages.win_rate_data import read_pairs
+from ops.stages.win_rate_gap import gap_rows
 from ops.stages.win_rates import estimate_win_rates
 from ops.storage.catalog import rebuild_catalog
 from ops.storage.query import query
@@ -62,7 +64,8 @@ def test_the_numbers_are_those_of_the_arithmetic(tmp_path):
     assert varied["value"] == pytest.approx(0.625) and varied["coefficient"] == pytest.approx(1.0)
     assert varied["correlation"] == pytest.approx(math.sqrt(0.5))
     assert varied["saving_without_limit"] == pytest.approx(0.5)
-    assert varied["predicted_saving"] == pytest.approx(0.5 * (1 - 4 / 8))
+    # rho^2 adjusted for one judge: 1 - .5 * 3/2 = .25
+    assert varied["predicted_saving"] == pytest.approx(0.25 * (1 - 4 / 8))
     assert varied["human_labels_equal"] == pytest.approx(4 / (1 - varied["saving"]))
     expected = 1 - varied["standard_error"] ** 2 / human["standard_error"] ** 2
     assert varied["saving"] == pytest.approx(expected)
@@ -155,8 +158,20 @@ def test_a_missing_judgement_is_left_out_and_counted(tmp_path):
     found = rates(lab)
     varied = found["control_variate", "x"]
     assert varied["value"] == pytest.approx(5 / 7) and (varied["n_pairs"], varied["n_excluded"]) == (7, 1)
-    assert varied["predicted_saving"] == pytest.approx(0.5 * (1 - 4 / 7))
+    assert varied["predicted_saving"] == pytest.approx(0.25 * (1 - 4 / 7))
     assert (found["human", None]["n_pairs"], found["human", None]["n_excluded"]) == (8, 0)
+
+
+def test_what_is_of_some_pairs_only_is_marked_and_said(tmp_path):
+    """The human row is of all eight pairs, that with the judge of the seven that it could read."""
+    lab = opened(tmp_path, missing_judgements="exclude")
+    put_pairs(lab), put_judgements(lab, {"x": MISSING}), put_labels(lab)
+    found = rates(lab)
+    marked = {estimator: row["is_biased"] for (estimator, _), row in found.items()}
+    assert marked == {"human": False, "synthetic": True, "control_variate": True, "cross_fitted": True}
+    assert about(lab)["left_out"].endswith("where some were left out: m with x 1.")
+    whole = filled(tmp_path / "whole")
+    assert rates(whole) and "left_out" not in about(whole)
 
 
 def test_a_missing_judgement_is_the_mean_of_the_others(tmp_path):
@@ -196,7 +211,7 @@ def test_labels_that_nobody_drew_count_alone_only_and_it_is_said(tmp_path):
     commit(mixed, "human_labels", "human_labels", [{"model": "m", "annotator": "ann", **row} for row in rows])
     found = rates(mixed)["human", None]
     assert found["value"] == pytest.approx(1 / 3) and found["n_labelled"] == 3
-    assert about(mixed)["labels"] == "Labels that no export asked for do not count, being not drawn at random: m 1."
+    assert about(mixed)["labels"].endswith("do not count beside those drawn at random: m 1.")
 
 
 def test_strata_are_weighed_by_their_share(tmp_path):
@@ -218,6 +233,20 @@ def test_strata_need_categories_and_labels_drawn_within_them(tmp_path):
     put_pairs(lab), put_judgements(lab, {"x": X}), put_labels(lab, stratum="a")
     with pytest.raises(ExperimentError, match="labels were drawn within strata"):
         estimate_win_rates(lab)
+
+
+def test_labels_drawn_within_strata_of_fewer_pairs_need_strata_too(tmp_path):
+    """Their wave is gone, their shares are not; where they do not count, they forbid nothing."""
+    lab = opened(tmp_path / "alone")
+    put_pairs(lab), put_judgements(lab, {"x": X}), put_labels(lab, wave=None, stratum="a")
+    with pytest.raises(ExperimentError, match="labels were drawn within strata"):
+        estimate_win_rates(lab)
+    lab = opened(tmp_path / "beside")
+    put_pairs(lab), put_judgements(lab, {"x": X})
+    rows = [{"pair_id": f"m{i}", "label": float(i < 2), "wave": 0} for i in range(4)]
+    rows.append({"pair_id": "m5", "label": 1.0, "wave": None, "stratum": "a"})
+    commit(lab, "human_labels", "human_labels", [{"model": "m", "annotator": "ann", **row} for row in rows])
+    assert rates(lab)["human", None]["value"] == 0.5
 
 
 def test_a_second_run_adopts_all_three_tables(tmp_path):
@@ -275,6 +304,15 @@ def test_a_curve_of_many_labels_ends_below_where_it_begins(tmp_path):
     n = human["n_labels"].to_numpy()
     assert human["predicted"].to_numpy() == pytest.approx((1 / n - 1 / 80) * p * (1 - p) * 80 / 79)
     assert set(curves["n_redraws"]) == {1000} and set(curves["quantity"]) == {"win_rate"}
+    # What the judge saved in redraws, read off the human curve, and what theory says of it; nothing for people alone.
+    assert human["saving"].null_count() == human["human_labels_equal"].null_count() == human.height
+    last = varied.row(-1, named=True)
+    assert last["saving"] == pytest.approx(1 - last["n_labels"] / last["human_labels_equal"])
+    assert last["saving_low"] < last["saving"] < last["saving_high"]
+    rho = np.corrcoef(truth, scores)[0, 1]
+    # rho^2 (1 - n/L), but for the price of alpha from 40 labels
+    assert last["predicted_saving"] == pytest.approx(rho**2 * (1 - 40 / 80), abs=0.02)
+    assert last["saving"] == pytest.approx(last["predicted_saving"], abs=0.1)
 
 
 def test_pairs_are_read_by_problem_and_sample(tmp_path):
@@ -286,13 +324,20 @@ def test_pairs_are_read_by_problem_and_sample(tmp_path):
     assert pairs.wave_N.tolist() == [0] * 4 + [-1] * 4
 
 
-def accuracy_lab(tmp_path, n_labelled: int, verifier: dict | None = None, unreadable: int = 0, samples: int = 2) -> Lab:
+def accuracy_lab(
+    tmp_path,
+    n_labelled: int,
+    verifier: dict | None = None,
+    unreadable: int = 0,
+    samples: int = 2,
+    missing: str = "exclude",
+) -> Lab:
     """16 responses of model one, two to each of 8 problems; the verifier accepts the first of each at .5.
 
     The first is right 6 times of 8, the second twice: the gap is the mean of z_0 - (z_0 + z_1) / 2, (6 - 2) / 16 = .25.
     """
     judge = {"name": "bradley_terry", "verifier": verifier or {"name": "logit"}, "label": "v"}
-    evaluation = {"estimand": "accuracy", "judges": [judge], "missing_judgements": "exclude"}
+    evaluation = {"estimand": "accuracy", "judges": [judge], "missing_judgements": missing}
     lab = Lab.open(evaluated(evaluation=evaluation), home=tmp_path / "home")
     places = [(i, j) for i in range(8) for j in range(samples)]
     rows = [
@@ -349,3 +394,37 @@ def test_responses_that_the_verifier_could_not_read_are_left_out_of_the_gap(tmp_
     """Without problem 0 (6 - 1 and 2 - 0 right ones of 7): (5 - 2) / 14."""
     found = gaps(accuracy_lab(tmp_path, 16, unreadable=2))["human"]
     assert found["value"] == pytest.approx(3 / 14) and (found["n_pairs"], found["n_excluded"]) == (14, 2)
+    assert found["is_biased"]
+
+
+@pytest.mark.parametrize("missing", ["exclude", "mean"])
+def test_a_verifier_that_read_nothing_has_no_gap_and_it_is_said(tmp_path, missing):
+    lab = accuracy_lab(tmp_path, 16, unreadable=16, missing=missing)
+    assert gaps(lab) == {} and "one, gap of v: it could read no response" in about(lab)["not_estimated"]
+    assert "one, synthetic of v: there is no pair that could be judged" in about(lab)["not_estimated"]
+
+
+def test_with_the_mean_in_place_of_a_score_all_responses_are_in_the_gap(tmp_path):
+    """What could not be read is not kept. Problem 0: nothing is kept, so its part is 0 in place of 1/2: 3/2 / 8."""
+    found = gaps(accuracy_lab(tmp_path, 16, unreadable=2, missing="mean"))["human"]
+    assert found["value"] == pytest.approx(1.5 / 8) and (found["n_pairs"], found["is_biased"]) == (16, False)
+
+
+def test_labels_drawn_within_strata_have_no_gap_and_it_is_said(tmp_path):
+    """The gap weighs every label alike, whatever the share of its stratum that was drawn."""
+    drawn = opened(tmp_path / "drawn", strata="category")
+    put_pairs(drawn), put_judgements(drawn, {"x": X}), put_labels(drawn, stratum="a")
+    [within] = read_pairs(drawn)
+    assert within.drawn_within == ("a",)
+    lab = accuracy_lab(tmp_path / "gap", 16)
+    [pairs] = read_pairs(lab)
+    assert pairs.drawn_within == () and len(gap_rows(lab, pairs)[0]) == 2
+    rows, [reason] = gap_rows(lab, replace(pairs, drawn_within=("a",)))
+    assert rows == [] and reason.startswith("one, gap of v: labels were drawn within strata")
+
+
+def test_a_gap_has_no_percentiles_and_a_saving_from_standard_errors(tmp_path):
+    found = gaps(accuracy_lab(tmp_path, 14))
+    human, varied = found["human"], found["control_variate"]
+    assert varied["bootstrap_low"] is None and varied["human_labels_equal"] is None
+    assert varied["saving"] == pytest.approx(1 - varied["standard_error"] ** 2 / human["standard_error"] ** 2)

@@ -22,6 +22,7 @@ from orchestration.partitions import PARTITIONS_NAME
 from orchestration.run_tags import tags_of
 from orchestration.sensors import stale_results
 from orchestration.stale import stale_results_of, why
+from tests.evaluation.evaluated import write_rows
 from tests.graph.conftest import TINY
 
 MODEL = TINY["model"]
@@ -213,6 +214,16 @@ def test_a_second_run_reuses_everything(compared) -> None:
     assert stale_results_of(named_experiment("compares"), compared.home) is None
 
 
+def test_what_is_announced_is_on_the_page(compared) -> None:
+    from click.testing import CliRunner
+
+    from orchestration.cli import main
+
+    said = CliRunner().invoke(main, ["report", "compares"]).output
+    assert "the page: plots, where each number comes from" in said
+    assert 'id="examples"' not in (compared.home / "reports" / "compares.html").read_text()
+
+
 def test_list_says_what_kind_it_is_and_what_was_estimated(compared) -> None:
     from click.testing import CliRunner
 
@@ -293,6 +304,68 @@ def test_new_labels_ask_for_a_run_that_estimates_and_neither_samples_nor_judges_
     found = {item.asset_check_key.to_user_string(): item for item in result.get_asset_check_evaluations()}
     check = found["evaluation/human_labels:drawn_at_random"]
     assert not check.passed and check.severity == dg.AssetCheckSeverity.WARN and "28 of 28" in check.description
+
+
+def test_accuracies_of_the_same_models_are_those_of_their_responses(compared) -> None:
+    """Nothing is drawn anew; the reference is one of the models; with all labels the mean is the accuracy itself."""
+    write_comparing(
+        compared.experiments,
+        name="accurate",
+        estimand="accuracy",
+        judges=COMPARING["evaluation"]["judges"][:1],
+        labels={"source": "gold"},
+    )
+    result = run("accurate")
+    assert result.success
+    assert numbers_of(result, "evaluation/pairs")["drawn"] == 0
+    pairs = query(compared.home, "SELECT model, reference, reference_response FROM pairs WHERE experiment = 'accurate'")
+    assert pairs["reference"].null_count() == pairs["reference_response"].null_count() == pairs.height == 3 * 32
+    of_this = "WHERE experiment = 'accurate'"
+    labels = query(
+        compared.home, f"SELECT model, avg(label) AS mean, count(*) AS n FROM human_labels {of_this} GROUP BY model"
+    )
+    rates = query(compared.home, f"SELECT model, value FROM win_rates {of_this} AND estimator = 'human'")
+    means = dict(zip(labels["model"], labels["mean"], strict=True))
+    assert len(means) == 3 and set(labels["n"]) == {32}
+    assert dict(zip(rates["model"], rates["value"], strict=True)) == pytest.approx(means)
+
+
+def test_recorded_responses_and_judgements_need_no_model(compared) -> None:
+    """Open-ended prompts, 12 of them, each labelled; the judge's scores are the labels but for one."""
+    folder = compared.home.parent
+    ids = [f"p{i}" for i in range(12)]
+    write_rows(folder / "prompts.jsonl", [{"problem_id": name, "problem": f"Write about {name}."} for name in ids])
+    wrote = [{"problem_id": i, "model": m, "response": f"{m} wrote of {i}"} for i in ids for m in ("base", "new")]
+    write_rows(folder / "responses.jsonl", wrote)
+    scores = [{"problem_id": name, "model": "new", "score": float(i % 4 > 0)} for i, name in enumerate(ids)]
+    write_rows(folder / "judge.jsonl", scores)
+    fields = {
+        "name": "wrote",
+        "hypothesis": "responses written elsewhere, for tests only",
+        "model": {"kind": "recorded", "label": "base"},
+        "task": {"name": "open"},
+        "problems": {"eval": 12, "eval_file": str(folder / "prompts.jsonl")},
+        "statistics": {"resamples": 200},
+        "evaluation": {
+            "models": [{"label": "new"}],
+            "responses": str(folder / "responses.jsonl"),
+            "judges": [{"name": "recorded", "path": str(folder / "judge.jsonl")}],
+        },
+    }
+    (compared.experiments / "wrote.yaml").write_text(yaml.safe_dump(fields))
+    assert run("wrote").success
+    write_labels(compared, "wrote", 10)
+    result = run("wrote")
+    assert result.success
+    assert numbers_of(result, "evaluation/pairs")["drawn"] == 0
+    pairs = query(compared.home, "SELECT response, reference_response FROM pairs WHERE experiment = 'wrote'")
+    assert set(pairs.rows()) == {(f"new wrote of {i}", f"base wrote of {i}") for i in ids}
+    judged = query(compared.home, "SELECT avg(score) AS mean FROM synthetic_judgements WHERE experiment = 'wrote'")
+    assert judged["mean"].item() == 9 / 12  # 3 of 12 are 0
+    rates = query(compared.home, "SELECT estimator, value, n_labelled FROM win_rates WHERE experiment = 'wrote'")
+    human = rates.filter(estimator="human").row(0, named=True)
+    assert (human["value"], human["n_labelled"]) == (pytest.approx(6 / 10), 10)  # i % 3 > 0 for 6 of 0..9
+    assert {"human", "synthetic", "control_variate"} <= set(rates["estimator"])
 
 
 @pytest.mark.parametrize(

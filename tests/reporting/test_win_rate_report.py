@@ -17,8 +17,8 @@ from ops.reporting.plots import figure_svg
 from ops.reporting.table import terminal_report, terminal_table
 from ops.reporting.win_rate_figures import BETTER, SAVED, WORTH, draw_panels
 from ops.reporting.win_rate_page import win_rate_page
-from ops.reporting.win_rate_plots import label_curve, win_rates_png
-from ops.reporting.win_rate_summary import WinRateSummary
+from ops.reporting.win_rate_plots import label_curve, realised_savings, win_rates_png
+from ops.reporting.win_rate_summary import WinRateSummary, label_notes
 from ops.reporting.win_rate_table import terminal_win_rates
 from ops.reporting.win_rate_words import key_figures
 from ops.stages.report import page_of, summary_of, write_report
@@ -73,6 +73,13 @@ def rows_of(model: str) -> list[dict]:
     return [*rows, rate(model, "control_variate", "x + y", value, 0.06, **saving(0.28, 0.08, 0.55))]
 
 
+def realised(n: int, part: float) -> dict:
+    """What a point of a judge's curve says beside the human one, .24 / n; theory says 2 % more."""
+    share = 1 - part / 0.24
+    ends = {"saving": share, "saving_low": share - 0.1, "saving_high": share + 0.1}
+    return {"human_labels_equal": n / (1 - share), **ends, "predicted_saving": share + 0.02}
+
+
 def commit_rates(lab: Lab, rows: list[dict]) -> None:
     metrics = [("position_bias", {"y": 0.08}), ("correlation", {"x": 0.49, "y": 0.14}), ("mean_score", {"x": 0.9})]
     said = [
@@ -92,6 +99,7 @@ def commit_rates(lab: Lab, rows: list[dict]) -> None:
             "squared_error_high": 1.1 * part / n,
             "predicted": part / n,
             "n_redraws": 1000,
+            **({} if judge is None else realised(n, part)),
         }
         for name, judge, part in (
             ("human", None, 0.24),
@@ -252,10 +260,12 @@ def test_every_figure_is_drawn_with_axes_and_units(summary):
     drawn = draw_panels(summary)
     assert list(drawn) == [BETTER, SAVED, WORTH]
     figures = {each.name: each for group in drawn.values() for each in group}
-    assert set(figures) == {"win_rates", "savings", "label_curve_0", "correlation", "position_bias"}
+    names = {"win_rates", "savings", "estimated_savings", "label_curve_0", "correlation", "position_bias"}
+    assert set(figures) == names
     expected = {
         "win_rates": ("win rate against ref (95 % intervals)", "human labels", "x alone (biased)", "small"),
-        "savings": ("predicted saving, ρ² (1 − n/N) (%)", "labels saved (%, 95 % intervals)", "as predicted"),
+        "savings": ("saving predicted by theory (%)", "saving in redraws (%, 95 % intervals)", "as predicted"),
+        "estimated_savings": ("predicted saving (%)", "estimated saving (%, 95 % intervals)", "as predicted"),
         "label_curve_0": ("human labels (95 % intervals; lines: theory)", "squared error of the win rate", "big"),
         "position_bias": ("preference for what is shown first (95 % intervals)",),
         "correlation": ("correlation with labels (95 % intervals)",),
@@ -278,6 +288,39 @@ def test_the_curve_has_both_lines_and_logarithmic_axes(summary):
     # the control variate of all judges: .17 / n, not that of x alone
     assert sorted(float(y[0]) for y in theory) == pytest.approx([0.017, 0.024])
     assert not label_curve(Figure().subplots(), summary, "small")
+
+
+def test_realised_savings_are_those_of_the_redraws(summary):
+    """Of the last point below 30 labels or the first from there on: 40. Estimated ones (24, 2, 28 %) are not there."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    assert realised_savings(axes, summary)
+    points = [line for line in axes.get_lines() if line.get_linestyle() == "None" and line.get_marker() not in "|_"]
+    found = sorted((float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in points)
+    # x: 1 - .19/.24, x + y: 1 - .17/.24, in percent, predicted 2 more
+    assert found == [pytest.approx((22.83, 20.83), abs=0.01), pytest.approx((31.17, 29.17), abs=0.01)]
+    rows = summary.tables["label_curves"].filter(pl.col("n_labels") < 40)
+    early = replace(summary, tables={**summary.tables, "label_curves": rows})
+    assert realised_savings(Figure().subplots(), early)
+    assert not realised_savings(
+        Figure().subplots(), replace(summary, tables={**summary.tables, "label_curves": rows.clear()})
+    )
+
+
+def test_what_no_number_of_labels_is_worth(summary):
+    """More than all 1,500 pairs: said so, in the answer, the tile and the table."""
+    rates = summary.tables["win_rates"].with_columns(human_labels_equal=pl.lit(None, pl.Float64))
+    found = replace(only(summary, "big"), tables={**summary.tables, "win_rates": rates})
+    assert "x + y saved 28 % [20 %, 36 %] of the labels: 120 are worth more than 1,500 (95 %" in found.answer
+    assert key_figures(found)[1].note == "big: 120 labels are worth > 1,500"
+    assert "> 1,500" in printed(terminal_report(found), 160) and "&gt; 1,500" in win_rate_page(found)
+
+
+def test_an_estimate_of_some_pairs_says_so(summary):
+    rates = summary.tables["win_rates"].with_columns(n_excluded=pl.lit(20, pl.Int32), n_pairs=pl.lit(1480, pl.Int32))
+    found = replace(only(summary, "big"), tables={**summary.tables, "win_rates": rates})
+    assert "win rate .620 [.560, .680] (of the 1,480 pairs that judges could read); x + y" in found.answer
 
 
 def test_a_figure_without_its_numbers_says_why(summary):
@@ -314,6 +357,27 @@ def test_notes_of_the_stage_are_shown(tmp_path):
     for shown in (printed(terminal_win_rates(lab), 200), page_of(lab)[1]):
         assert "No export asked for these labels" in shown and "Not estimated: m, control_variate of x + y" in shown
     assert summary_of(lab).quoted("m")["judge"] == "x"
+
+
+def test_what_reading_the_labels_found_is_shown(full):
+    found = {
+        "labels_of_pairs_that_changed": 86,
+        "labels_drawn_from_fewer_pairs": 0,
+        "pairs_passed_over": 3,
+        "conflicts": 51,
+        "pairs_labelled_twice": 60,
+        "agreement": 0.15,
+        "alpha": None,
+    }
+
+    class Told:
+        has = staticmethod(lambda table, fingerprint: True)
+        about = staticmethod(lambda table, fingerprint: {"metadata": found})
+
+    changed, passed, conflicts = label_notes(Told(), "f")
+    assert changed.startswith("86 labels do not count") and passed.startswith("3 drawn pairs have no label")
+    assert "disagree on 51 of 60 pairs that several labelled, agreement .150; the mean" in conflicts
+    assert label_notes(full.store, full.plan.fingerprints["evaluation/human_labels"]) == ()
 
 
 def test_mindgap_report_prints_it_and_says_where_to_look(full, monkeypatch):

@@ -316,6 +316,7 @@ def evaluation_rows(table: str) -> pl.DataFrame:
     rate = {"model": "b", "reference": "a", "quantity": "win_rate", "is_biased": False, "n_labelled": 20, "n_pairs": 40}
     saved = {"correlation": 0.5, "predicted_saving": 0.125, "saving": 0.2, "saving_low": 0.1, "saving_high": 0.3}
     curve = {"model": "b", "quantity": "win_rate", "n_labels": 10, "n_redraws": 1000}
+    realised = {"predicted": 0.016, "saving": 0.2, "saving_low": 0.1, "saving_high": 0.3, "predicted_saving": 0.15}
     varied = {**rate, **saved, "estimator": "control_variate", "judge": "pairwise"}
     rows: dict[str, list[dict[str, Any]]] = {
         "pairs": [{**pair, "response": "1+1"}, {**pair, "pair_id": "b1", "problem_id": "e1", "response": "2+2"}],
@@ -338,7 +339,7 @@ def evaluation_rows(table: str) -> pl.DataFrame:
         ],
         "label_curves": [
             {**curve, "estimator": "human", "squared_error": 0.02, "predicted": 0.02},
-            {**curve, "estimator": "control_variate", "judge": "pairwise", "squared_error": 0.015, "predicted": 0.016},
+            {**curve, **realised, "estimator": "control_variate", "judge": "pairwise", "squared_error": 0.015},
         ],
     }
     return frame_of(table, rows[table])

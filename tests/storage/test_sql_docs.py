@@ -146,7 +146,7 @@ def test_the_answers_about_win_rates(fabricated):
     assert (alone["judge_alone"], alone["human"], alone["control_variate"]) == (0.9, 0.6, 0.65)
     assert alone["judge_is_outside"]
     [saved] = answer(fabricated, "Does the saving come as predicted").rows(named=True)
-    assert saved["as_predicted"] and saved["predicted_saving"] == 0.125
+    assert saved["as_predicted"] and saved["predicted_saving"] == 0.15
     [curve] = answer(fabricated, "How many labels until").rows(named=True)
     assert curve["error_saved"] == pytest.approx(0.25) and curve["error_saved_in_theory"] == pytest.approx(0.2)
     [bias] = answer(fabricated, "prefer a position").rows(named=True)

@@ -1,8 +1,8 @@
 """What a judge is: a synthetic judgement of every pair, cheap enough to have for all of them.
 
 A judge need not be right: control variates only use how much it varies with the human labels, and a useless one costs
-nothing but its own price (arXiv 2502.10563 §3). With ``estimand: accuracy`` a judge says of one response how likely it
-is correct.
+next to nothing (about one label, and its own price; arXiv 2502.10563 §3). With ``estimand: accuracy`` a judge says of
+one response how likely it is correct.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -62,7 +62,7 @@ class RecordedJudge(Judge):
         found: dict[Key, tuple[RecordedJudgement, int]] = {}
         for number, row in json_rows(Path(self.path)):
             where = f"{self.path}:{number}"
-            key = (_text(row, "problem_id", where), _text(row, "model", where), _index(row, where))
+            key = (_problem_id(row, where), _text(row, "model", where), _index(row, where))
             if key in found:
                 raise DatasetError(
                     where,
@@ -82,6 +82,43 @@ class RecordedJudge(Judge):
             raise DatasetError(self.path, "expected at least one row, found an empty file", remedy="write judgements")
         return {key: judgement for key, (judgement, _) in found.items()}
 
+    def check(self, found: Mapping[Key, RecordedJudgement], pairs: Collection[Key], *, complete: bool) -> None:
+        """Refuse a file that is of other pairs.
+
+        Args:
+            found: the file as ``read``.
+            complete: refuse pairs without a judgement, too.
+
+        Raises:
+            DatasetError: when no row belongs to any pair, or where ``complete`` a pair has no judgement.
+        """
+        keys = set(pairs)
+        if not keys & found.keys():
+            problem_id, model, index = next(iter(found))
+            raise DatasetError(
+                self.path,
+                f"none of its {len(found):,} judgements is of a pair of this experiment (the first is of problem "
+                f"{problem_id}, model {model}, sample {index})",
+                field="problem_id, model, sample_index",
+                remedy="write ids of problems and labels of models as in the table pairs",
+            )
+        without = sorted(key for key in keys if key not in found or found[key].score is None)
+        if complete and without:
+            problem_id, model, index = without[0]
+            raise DatasetError(
+                self.path,
+                f"no judgement of {len(without):,} of {len(keys):,} pairs, e.g. of problem {problem_id}, model "
+                f"{model}, sample {index}"
+                + "".join(
+                    f"; {len(names):,} are of {what} that no pair has, e.g. {names[0]!r}"
+                    for what, names in unknown_names(found, keys).items()
+                    if names
+                ),
+                field=self.column,
+                remedy="add them, or set evaluation.missing_judgements: `exclude` leaves such pairs out and counts "
+                "them, `mean` gives them the judge's mean",
+            )
+
     def _judgement(self, row: Mapping[str, Any], where: str) -> RecordedJudgement:
         second = f"{self.column}_shown_second"
         score = _number(row, self.column, where)
@@ -90,6 +127,21 @@ class RecordedJudge(Judge):
         other = _number(row, second, where)
         mean = None if score is None or other is None else (score + other) / 2.0
         return RecordedJudgement(mean, score, other)
+
+
+def unknown_names(found: Collection[Key], pairs: Collection[Key]) -> dict[str, list[str]]:
+    """``problems`` and ``models`` that no pair has, an entry for each judgement of one."""
+    problems, models = {key[0] for key in pairs}, {key[1] for key in pairs}
+    return {
+        "problems": [problem_id for problem_id, _, _ in found if problem_id not in problems],
+        "models": [model for _, model, _ in found if model not in models],
+    }
+
+
+def _problem_id(row: Mapping[str, Any], where: str) -> str:
+    """A text or an integer, as in files of problems."""
+    value = row.get("problem_id")
+    return str(value) if type(value) is int else _text(row, "problem_id", where)
 
 
 def _text(row: Mapping[str, Any], field: str, where: str) -> str:

@@ -20,9 +20,11 @@ class Tuned(Judge):
 
     ``leave_out``: ``model`` as in the paper: right where each model's labelled pairs are a draw of their own. Where
     models were labelled on the same problems, the copy has learnt the labelled problems by heart (their reference
-    responses, at least) and looks better on them than on the rest: intervals come out too short.
-    ``model_and_problem`` prevents that: problems are cut into ``folds``, and those of a fold are judged by a copy that
-    saw neither the model nor any label of the fold, at ``folds`` trainings for each model.
+    responses, at least). Its scores of labelled pairs then are of another kind than those of the rest: the correlation
+    looks too good, so that intervals come out too short, and where the scores of labelled pairs lie higher or lower on
+    average, the estimate is biased. ``model_and_problem`` prevents both: problems are cut into ``folds``, and those of
+    a fold are judged by a copy that saw neither the model nor any label of the fold, at ``folds`` trainings for each
+    model.
     ``lora``, ``precision``: as in ``training``; ``all-linear`` takes in the output of a reward model.
     ``tokens_per_micro_batch``, ``activation_checkpointing``: bound the memory of a step, and change nothing else.
     """
