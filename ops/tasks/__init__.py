@@ -10,6 +10,9 @@ from ops.tasks.open import Open
 from ops.tasks.sudoku import Sudoku
 from ops.types import Problem
 
+CATEGORIES = {"jsonl": ("category",), "math": ("subject", "level"), "open": ("category",)}
+"""By task: what of a problem's data says its category, the first that it has."""
+
 TASKS = {
     "arithmetic": Arithmetic,
     "countdown": Countdown,
@@ -20,9 +23,6 @@ TASKS = {
     "open": Open,
     "sudoku": Sudoku,
 }
-
-CATEGORIES = {"jsonl": ("category",), "math": ("subject", "level"), "open": ("category",)}
-"""By task: what of a problem's data says its category, the first that it has."""
 
 
 def category_of(problem: Problem) -> str | None:
