@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -87,18 +87,23 @@ def plan_labels(
 
 
 def _from_labels(lab: Lab, pairs: ModelPairs, half_width: float, n: int | None) -> list[LabelPlan]:
-    rows = []
+    rows: dict[str | None, LabelPlan] = {}
     statistics, missing = lab.experiment.statistics, lab.evaluation.missing_judgements
-    for judges in [(), *judge_sets(pairs)]:
+    alike: Pilot | None = None  # the last that knows from a judge how alike labels of one problem are
+    for judges in [*judge_sets(pairs), ()]:
         data, _ = pairs.with_judges(judges, missing, lab.experiment.name)
         judge = TOGETHER.join(judges) or None
         try:
             pilot = read_pilot(data, statistics.confidence, resamples=statistics.resamples, seed=statistics.seed)
         except DatasetError as error:
-            rows.append(_unplanned(pairs, judge, error.problem))
+            rows[judge] = _unplanned(pairs, judge, error.problem)
             continue
-        rows.append(_plan(lab, pairs.model, judge, pilot, half_width, n, is_supposed=False))
-    return rows
+        if judge is not None:
+            alike = pilot
+        elif pilot.icc_source == "worst case" and alike is not None:
+            pilot = replace(pilot, icc=alike.icc, residual_icc=alike.icc, icc_source=alike.icc_source)
+        rows[judge] = _plan(lab, pairs.model, judge, pilot, half_width, n, is_supposed=False)
+    return [rows.pop(None), *rows.values()]
 
 
 def _supposed(
