@@ -16,7 +16,7 @@ Cells = dict[str, Any]
 
 
 def gap_rows(lab: Lab, pairs: ModelPairs) -> tuple[list[Cells], list[str]]:
-    """For every verifier with a threshold of its own: the gap from labels alone and with its scores as control variate.
+    """For every verifier with a threshold of its own: the gap from labels alone, and with all judges as controls.
 
     The filter keeps what the verifier scores at or above its default threshold. What it could not read is not kept;
     as control variate it counts as the mean score, unless such responses are left out altogether.
@@ -34,7 +34,8 @@ def gap_rows(lab: Lab, pairs: ModelPairs) -> tuple[list[Cells], list[str]]:
             continue
         try:
             responses, n_excluded = _responses(lab, pairs, judge)
-            found = gap_from_labels(responses, lab.experiment.statistics.confidence)
+            statistics, folds = lab.experiment.statistics, lab.evaluation.folds
+            found = gap_from_labels(responses, statistics.confidence, folds=folds, seed=statistics.seed)
         except DatasetError as error:
             reasons.append(f"{pairs.model}, gap of {judge.called}: {error.problem}")
             continue
@@ -55,6 +56,9 @@ def _threshold(judge: BradleyTerry) -> float | None:
 def _responses(lab: Lab, pairs: ModelPairs, judge: BradleyTerry) -> tuple[LabelledResponses, int]:
     """Arrays for the gap, and how many responses were left out.
 
+    The filter reads ``judge``; all judges together are controls, its own scores among them, which alone say little
+    beyond what the filter's weights say.
+
     Raises:
         DatasetError: why there is no gap to estimate.
         ExperimentError: for a response without a score, where that is not allowed.
@@ -65,12 +69,14 @@ def _responses(lab: Lab, pairs: ModelPairs, judge: BradleyTerry) -> tuple[Labell
         raise DatasetError(where, "it has no threshold of its own")
     if pairs.drawn_within:
         raise DatasetError(where, "labels were drawn within strata, of which the gap takes no account")
-    data, n_excluded = pairs.with_judges((judge.called,), missing, where)
     score_N = pairs.scores[judge.called]
     if np.isnan(score_N).all():
         raise DatasetError(where, "it could read no response")
+    controls = (judge.called, *(name for name in pairs.scores if name != judge.called))
+    controls = tuple(name for name in controls if not np.isnan(pairs.scores[name]).all())
+    data, n_excluded = pairs.with_judges(controls, missing, where)
     if missing == "exclude":
-        score_N = score_N[~np.isnan(score_N)]
+        score_N = score_N[~np.isnan([pairs.scores[name] for name in controls]).any(axis=0)]
     if np.bincount(data.problem_N).max() < 2:
         raise DatasetError(where, "a filter needs 2 responses to choose from (n_eval)")
     weights_N = (np.nan_to_num(score_N, nan=-np.inf) >= threshold).astype(np.float64)
@@ -79,7 +85,7 @@ def _responses(lab: Lab, pairs: ModelPairs, judge: BradleyTerry) -> tuple[Labell
 
 def _cells(found: GapFromLabels) -> list[Cells]:
     """Labels alone, then with the judge; intervals are t intervals: a gap has no score interval and no bootstrap."""
-    human, varied = found.labels_only, found.control_variate
+    human, varied, crossed = found.labels_only, found.control_variate, found.cross_fitted
     return [
         {
             "estimator": "human",
@@ -94,7 +100,14 @@ def _cells(found: GapFromLabels) -> list[Cells]:
             "standard_error": found.standard_error,
             "t_low": varied.low,
             "t_high": varied.high,
-            "coefficient": float(found.coefficient_J[0]),
+            "coefficient": float(found.coefficient_J[0]) if len(found.coefficient_J) == 1 else None,
             "saving": found.saving,
+        },
+        {
+            "estimator": "cross_fitted",
+            **{name: getattr(crossed, name) for name in ("value", "low", "high")},
+            "standard_error": found.standard_error_cross_fitted,
+            "t_low": crossed.low,
+            "t_high": crossed.high,
         },
     ]

@@ -367,7 +367,7 @@ def gaps(lab: Lab) -> dict[str, dict]:
 
 def test_the_gap_of_a_verifiers_own_filter_is_estimated_with_accuracy(tmp_path):
     found = gaps(accuracy_lab(tmp_path, 16))
-    assert set(found) == {"human", "control_variate"}
+    assert set(found) == {"human", "control_variate", "cross_fitted"}
     for row in found.values():
         assert row["value"] == pytest.approx(0.25) and (row["judge"], row["reference"]) == ("v", None)
         assert (row["n_labelled"], row["n_pairs"], row["n_problems"]) == (16, 16, 8)
@@ -410,6 +410,30 @@ def test_with_the_mean_in_place_of_a_score_all_responses_are_in_the_gap(tmp_path
     assert found["value"] == pytest.approx(1.5 / 8) and (found["n_pairs"], found["is_biased"]) == (16, False)
 
 
+def test_every_judge_is_a_control_of_the_gap(tmp_path):
+    """The filter is v's: noise. w is right but for noise of half the labels' own spread, so it leaves little over."""
+    lab = accuracy_lab(tmp_path, 14)
+    [small] = [item for item in read_pairs(lab) if item.model == "one"]
+    random = np.random.default_rng(0)
+    right = (random.random(800) < 0.5).astype(float)
+    scores = {"v": random.random(800), "w": right + 0.25 * random.normal(size=800)}
+    labelled = random.permutation(800) < 120
+    of = {
+        "labels_N": np.where(labelled, right, np.nan),
+        "wave_N": np.where(labelled, 0, -1),
+        "problem_N": np.arange(800) // 4,
+        "stratum_N": np.zeros(800, dtype=int),
+    }
+    both = replace(small, scores=scores, **of)
+    alone = replace(both, scores={"v": scores["v"]})
+    own, every = ({row["estimator"]: row for row in gap_rows(lab, item)[0]} for item in (alone, both))
+    assert {row["judge"] for row in every.values()} == {"v"}
+    assert own["control_variate"]["coefficient"] is not None and every["control_variate"]["coefficient"] is None
+    assert every["human"] == own["human"]
+    for estimator in ("control_variate", "cross_fitted"):
+        assert 0 < every[estimator]["standard_error"] < 0.75 * own[estimator]["standard_error"]
+
+
 def test_labels_drawn_within_strata_have_no_gap_and_it_is_said(tmp_path):
     """The gap weighs every label alike, whatever the share of its stratum that was drawn."""
     drawn = opened(tmp_path / "drawn", strata="category")
@@ -418,7 +442,7 @@ def test_labels_drawn_within_strata_have_no_gap_and_it_is_said(tmp_path):
     assert within.drawn_within == ("a",)
     lab = accuracy_lab(tmp_path / "gap", 16)
     [pairs] = read_pairs(lab)
-    assert pairs.drawn_within == () and len(gap_rows(lab, pairs)[0]) == 2
+    assert pairs.drawn_within == () and len(gap_rows(lab, pairs)[0]) == 3
     rows, [reason] = gap_rows(lab, replace(pairs, drawn_within=("a",)))
     assert rows == [] and reason.startswith("one, gap of v: labels were drawn within strata")
 
